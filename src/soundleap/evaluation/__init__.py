@@ -1,0 +1,1 @@
+"""Part of Soundleap; see docs/architecture.md."""
