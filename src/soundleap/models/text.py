@@ -1,10 +1,10 @@
 """Prompts to text states: a six-layer BERT that ships with the package.
 
-The weights are a slimmed copy of all-MiniLM-L6-v2 (made by ``recipes/slim_text_encoder.py``, which also holds
-what the slimming costs): fewer word pieces, 128 positions, matrices in int8 with one scale per row.
+The weights are a slimmed copy of all-MiniLM-L6-v2: fewer word pieces, 128 positions, matrices in
+int8 with one scale per row. ``recipes/slim_text_encoder.py`` makes them and holds what that costs.
 
-Source: Devlin et al. 2019, "BERT" (the network); Wang et al. 2020, "MiniLM" and Reimers & Gurevych 2019,
-"Sentence-BERT" (the weights and the pooling).
+Source: Devlin et al. 2019, "BERT" (the network); Wang et al. 2020, "MiniLM" and Reimers & Gurevych
+2019, "Sentence-BERT" (the weights and the pooling).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class BertLayer(nn.Module):
         self.output_norm = nn.LayerNorm(dim, eps=1e-12)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map states [B, N, D] to states of the same shape; `mask` [B, N] bool is True at tokens."""
+        """Map states [B, N, D] to new ones; `mask` [B, N] bool is True at tokens."""
         heads = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         q, k, v = heads.unbind(0)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
@@ -99,7 +99,7 @@ class BertLayer(nn.Module):
 
 
 class BertEncoder(nn.Module):
-    """Token ids to states. Segment embeddings are folded into `positions` (prompts have one segment)."""
+    """Token ids to states; `positions` include the embedding of the only segment."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
@@ -122,14 +122,14 @@ class BertEncoder(nn.Module):
 class TextEncoder:
     """Tokenizer and network together: prompts in, `TextStates` out.
 
-    Frozen: it is never trained here, so states carry no gradient history. Characters that the vocabulary
-    lacks become one [UNK] token per word; prompts are plain text, "[SEP]" in a prompt is just letters.
+    Frozen: it is never trained here, so states carry no gradient history. A word with characters
+    that the vocabulary lacks becomes one [UNK] token; "[SEP]" in a prompt is just letters.
     """
 
     def __init__(
         self, config: TextEncoderConfig, network: BertEncoder, tokenizer: Tokenizer
     ) -> None:
-        """Join parts that were built for each other; `from_folder` and `default` load ready ones."""
+        """Join parts that belong together; `from_folder` and `default` load ready ones."""
         self.config = config
         self.network = network.eval().requires_grad_(False)
         self._tokenizer = tokenizer
@@ -142,7 +142,7 @@ class TextEncoder:
         """Load ``config.json``, ``tokenizer.json`` and ``model.safetensors`` from a folder.
 
         Raises:
-            BundleError: a file is missing or damaged, or tensors are missing, unexpected or misshapen.
+            BundleError: a file is missing or damaged, or its tensors are not the expected ones.
         """
         folder = Path(folder)
         config = _load_config(folder / "config.json")
@@ -171,7 +171,11 @@ class TextEncoder:
 
     def count_tokens(self, prompt: str) -> int:
         """Count the tokens of a prompt, [CLS] and [SEP] not counted; 0 for the empty prompt."""
-        return len(self._tokenizer.encode(prompt, add_special_tokens=False).ids)
+        return len(self.tokens(prompt))
+
+    def tokens(self, prompt: str) -> list[str]:
+        """Cut a prompt into word pieces ("##" continues a word), without [CLS] and [SEP]."""
+        return self._tokenizer.encode(prompt, add_special_tokens=False).tokens
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextStates:
@@ -185,7 +189,7 @@ class TextEncoder:
             beyond float32 rounding.
 
         Raises:
-            InputError: no prompts, something that is not a list of texts, or a prompt that is too long.
+            InputError: no prompts, something else than a list of texts, or a prompt too long.
         """
         ids = self._tokenize(prompts)
         device = self.network.words.weight.device
@@ -261,7 +265,7 @@ def _load_network(path: Path, config: TextEncoderConfig) -> BertEncoder:
 
 
 def _check_tensors(path: Path, stored: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """Compare names, shapes and types with what the network stores; matrices are int8 with scales."""
+    """Hold names, shapes and types against the network's; matrices are int8 with scales."""
     expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
     for name, tensor in state.items():
         matrix = tensor.ndim == 2
@@ -275,30 +279,16 @@ def _check_tensors(path: Path, stored: dict[str, Tensor], state: dict[str, Tenso
         found = stored[name]
         if tuple(found.shape) != shape or found.dtype != dtype:
             raise BundleError(
-                f"{path}: {name} is {list(found.shape)} {found.dtype}, expected {list(shape)} {dtype}"
+                f"{path}: {name} is {list(found.shape)} {found.dtype}, "
+                f"expected {list(shape)} {dtype}"
             )
 
 
-def quantise(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Store a state dict small: matrices symmetric int8 per row with a float16 scale, the rest float16.
-
-    A matrix ``name`` becomes ``name`` [R, C] int8 and ``name_scale`` [R] float16.
-    """
-    stored: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if tensor.ndim != 2:
-            stored[name] = tensor.half()
-            continue
-        scale = (
-            (tensor.abs().amax(1) / 127).half().clamp(min=2**-24)
-        )  # a zero row needs a scale, too
-        levels = (tensor / scale.float()[:, None]).round().clamp(-127, 127)
-        stored[name], stored[f"{name}_scale"] = levels.to(torch.int8), scale
-    return stored
-
-
 def dequantise(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `quantise` up to rounding: every tensor float32, scales applied and gone."""
+    """Turn stored tensors into a float32 state dict.
+
+    A matrix is stored as ``name`` [R, C] int8 and ``name_scale`` [R] float16, one factor per row.
+    """
     state: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         if name.endswith("_scale"):
