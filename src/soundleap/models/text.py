@@ -17,7 +17,7 @@ from pathlib import Path
 import safetensors
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -98,13 +98,18 @@ class BertLayer(nn.Module):
         return self.output_norm(x + self.down(F.gelu(self.up(x))))
 
 
+def _table(rows: int, dim: int) -> nn.Embedding:
+    # Zeros, because normal_ on the meta device imports torch._dynamo: 1.5 s at every start.
+    return nn.Embedding.from_pretrained(torch.zeros(rows, dim), freeze=False)
+
+
 class BertEncoder(nn.Module):
     """Token ids to states; `positions` include the embedding of the only segment."""
 
     def __init__(self, config: TextEncoderConfig) -> None:
         super().__init__()
-        self.words = nn.Embedding(config.vocab_size, config.dim)
-        self.positions = nn.Embedding(config.max_positions, config.dim)
+        self.words = _table(config.vocab_size, config.dim)
+        self.positions = _table(config.max_positions, config.dim)
         self.norm = nn.LayerNorm(config.dim, eps=1e-12)
         self.layers = nn.ModuleList(BertLayer(config) for _ in range(config.num_layers))
 
