@@ -1,1 +1,1 @@
-"""Part of Soundleap; see docs/architecture.md."""
+"""Diffusion mathematics: schedules, denoisers, solvers, samplers and guidance."""
