@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, check_range, unknown_name
-from .schedules import CLEAN, NoiseSchedule, Times, as_float64, batch_times, per_sample
+from .schedules import NoiseSchedule
+from .times import CLEAN, Times, as_float64, batch_times, per_sample
 
 Prediction = Literal["eps", "v", "x0"]
 """What a network gives: the noise, the velocity alpha * eps - sigma * x_0, or the clean sample."""
@@ -116,8 +117,8 @@ def training_target(
 class NetworkDenoiser:
     """A network as a denoise function.
 
-    The network is called as ``network(x_t, t, **conditions)`` with t [B] float32 timesteps on the device
-    of x_t. At t = -1 the answer is x_t itself, whatever the network says.
+    The network is called as ``network(x_t, t, **conditions)`` with t [B] float32 timesteps on the
+    device of x_t. At t = -1 the answer is x_t itself, whatever the network says.
 
     Attributes:
         network: the network.
@@ -160,7 +161,7 @@ class NetworkDenoiser:
 def boundary_scalings(
     t: Times, sigma_data: float = 0.5, timestep_scaling: float = 10.0
 ) -> tuple[Tensor, Tensor]:
-    """Give c_skip and c_out of LCM, float64 like t: (1, 0) at and below t = 0, about (0, 1) above 1.
+    """Give c_skip and c_out of LCM, float64 like t: (1, 0) for t <= 0, nearly (0, 1) above 1.
 
     With tau = timestep_scaling * max(t, 0): c_skip = sigma_data^2 / (tau^2 + sigma_data^2) and
     c_out = tau / sqrt(tau^2 + sigma_data^2).
@@ -192,7 +193,7 @@ class ConsistencyFunction:
 
     Attributes:
         denoise: the denoise function underneath.
-        boundary: "lcm" makes f the identity at t <= 0; "identity" leaves the denoised sample as it is.
+        boundary: "lcm" makes f the identity for t <= 0; "identity" adds nothing to the denoiser.
         sigma_data: for "lcm" only.
         timestep_scaling: for "lcm" only.
 
@@ -209,7 +210,7 @@ class ConsistencyFunction:
             raise unknown_name("boundary", self.boundary, get_args(Boundary))
 
     def __call__(self, x_t: Tensor, t: Times) -> Tensor:
-        """Give the clean end of the trajectory through x_t [B, ...] at time t (one number or [B])."""
+        """Give the clean end of the trajectory through x_t [B, ...] at t, one number or [B]."""
         times = batch_times(t, x_t)
         x_0 = self.denoise(x_t, times)
         if self.boundary == "identity":

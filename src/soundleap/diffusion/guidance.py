@@ -1,7 +1,8 @@
 """Classifier-free guidance, and guidance as an input of the network.
 
-The guidance scale w is always in the classifier-free convention: 0 is the unconditional sample, 1 the
-conditional one, more exaggerates the condition. LCM-trained systems count one less (`cfg_to_lcm`).
+The guidance scale w is always in the classifier-free convention: 0 is the unconditional sample, 1
+the conditional one, more exaggerates the condition. LCM-trained systems count one less
+(`cfg_to_lcm`).
 A negative prompt is nothing special: its conditions take the place of the empty prompt's.
 """
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError, check_range
 from .denoisers import Denoise, NetworkDenoiser
-from .schedules import per_sample
+from .times import per_sample
 
 _Number = TypeVar("_Number", float, Tensor)
 
@@ -42,7 +43,7 @@ def cfg(cond: Tensor, uncond: Tensor, w: float | Tensor) -> Tensor:
 
 
 def guided_denoise(denoise_cond: Denoise, denoise_uncond: Denoise, w: float | Tensor) -> Denoise:
-    """Make the guided denoise function of two: each is asked once per query; w is one number or [B]."""
+    """Make the guided denoise function of two, each asked once; w is one number or [B]."""
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
         return cfg(denoise_cond(x_t, t), denoise_uncond(x_t, t), w)
@@ -63,7 +64,7 @@ def batched_guidance(
     Args:
         network_denoiser: the denoiser; conditions bound to it already must not be per sample.
         conditions: keywords of the network: tensors [B, ...], or None.
-        negative_conditions: the same keywords for the empty or negative prompt; [1, ...] serves all.
+        negative_conditions: the same keywords for the empty or negative prompt; [1, ...] will do.
         w: guidance scale, one number or [B].
 
     Raises:
@@ -110,9 +111,9 @@ def sinusoidal_embedding(
 ) -> Tensor:
     """Embed timesteps or guidance scales as sines and cosines of falling frequency.
 
-    The angles are scale * value * max_period^(-i / (half - freq_shift)), i = 0..half-1, half = dim // 2.
-    An odd dim ends with a zero. Computed in float32, as the published systems do: their networks were
-    trained on these numbers, rounding included.
+    The angles are scale * value * max_period^(-i / (half - freq_shift)) for i = 0..half-1, with
+    half = dim // 2; an odd dim ends with a zero. Computed in float32, as the published systems do:
+    their networks were trained on these numbers, rounding included.
 
     Args:
         values: [B].
@@ -187,7 +188,7 @@ def _stack(name: str, negative: Any, positive: Any) -> Any:
         negative = negative.expand(len(positive), *negative.shape[1:])
     if negative.shape != positive.shape:
         raise InputError(
-            f"condition {name!r} is {tuple(positive.shape)} but {tuple(negative.shape)} in the negative "
-            "half; pad both to one length"
+            f"condition {name!r} is {tuple(positive.shape)} but {tuple(negative.shape)} in the "
+            "negative half; pad both to one length"
         )
     return torch.cat([negative, positive])

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..errors import InputError, check_range
 from .denoisers import Denoise
-from .schedules import CLEAN, NoiseSchedule
-from .solvers import Solver, StepCallback, ddim_update, solve
+from .schedules import NoiseSchedule
+from .solvers import Solver, ddim_update, solve
+from .times import CLEAN
 
 SampleCallback = Callable[[int, float, Tensor], None]
 """``callback(step_index, timestep, x_0)``: called after every step; may stop the run by raising."""
@@ -40,7 +41,8 @@ def randn_per_sample(
 ) -> Tensor:
     """Draw standard normal noise, sample by sample.
 
-    Drawn on the CPU in float32 whatever the device and type, so that a seed means the same everywhere.
+    Drawn on the CPU in float32 whatever the device and type, so that a seed means the same
+    everywhere.
 
     Args:
         shape_without_batch: shape of one sample.
@@ -91,17 +93,15 @@ def sample_ode(
     _check_falling("timesteps", timesteps, schedule)
     if float(timesteps[-1]) != CLEAN or len(timesteps) < 2:
         raise InputError(
-            f"timesteps end at {float(timesteps[-1]):g}; they must end at -1 after at least one step "
+            f"timesteps end at {float(timesteps[-1]):g}; they must end at -1 after a step or more "
             "(sampling_timesteps makes such a list)"
         )
-    callback: StepCallback | None = None
-    if callback_on_step_end is not None:
-        report = callback_on_step_end
 
-        def callback(step: int, t: Tensor, x_0: Tensor) -> None:
-            report(step, float(t[0]), x_0)
+    def report(step: int, t: Tensor, x_0: Tensor) -> None:
+        if callback_on_step_end is not None:
+            callback_on_step_end(step, float(t[0]), x_0)
 
-    return solve(denoise, x_T, timesteps, schedule, solver, callback)
+    return solve(denoise, x_T, timesteps, schedule, solver, report)
 
 
 def sample_consistency(
@@ -115,8 +115,8 @@ def sample_consistency(
 ) -> Tensor:
     """Sample in as many queries of a consistency function as there are timesteps.
 
-    Every query gives a clean sample; before the next one it is brought back to that query's noise level,
-    with fresh noise or, deterministically, with the noise that the last query implied.
+    Every query gives a clean sample; before the next one it is brought back to that query's noise
+    level, with fresh noise or, deterministically, with the noise that the last query implied.
 
     Args:
         f: the consistency function.
@@ -166,8 +166,9 @@ def sample_consistency(
 def consistency_timesteps(grid: Tensor, num_inference_steps: int) -> Tensor:
     """Pick evenly spaced timesteps from the grid a consistency function was trained on.
 
-    Of the N grid points above t = 0 (at 0 the function is the identity and nothing is asked), noisiest
-    first, those with the numbers floor(i * N / n), i = 0..n-1, are taken: the first is always the noisiest.
+    Of the N grid points above t = 0 (at 0 the function is the identity and nothing is asked),
+    noisiest first, those with the numbers floor(i * N / n), i = 0..n-1, are taken: the first is
+    always the noisiest.
 
     Args:
         grid: [points] the trained grid in any order.
@@ -181,17 +182,17 @@ def consistency_timesteps(grid: Tensor, num_inference_steps: int) -> Tensor:
 
     Source: Luo et al. 2023 (LCM), the released scheduler.
     """
-    points = grid.to(torch.float64).cpu().reshape(-1)
-    points = points[points > 0].unique().flip(0)
-    if len(points) == 0:
+    points = sorted({float(t) for t in grid.reshape(-1) if t > 0}, reverse=True)
+    if not points:
         raise InputError("grid has no point above t = 0; give the grid of the training")
     check_range("num_inference_steps", num_inference_steps, 1, len(points))
-    picks = torch.arange(num_inference_steps) * len(points) // num_inference_steps
-    return points[picks]
+    picks = [i * len(points) // num_inference_steps for i in range(num_inference_steps)]
+    return torch.tensor([points[i] for i in picks], dtype=torch.float64)
 
 
 def _check_falling(name: str, timesteps: Tensor, schedule: NoiseSchedule) -> list[float]:
-    times = schedule.check_times(timesteps)
-    if times.ndim != 1 or len(times) == 0 or not bool((times.diff() < 0).all()):
-        raise InputError(f"{name} must be one list of falling times; got {times.tolist()}")
-    return times.tolist()
+    checked = schedule.check_times(timesteps)
+    times = [float(t) for t in checked.reshape(-1)]
+    if checked.ndim != 1 or not times or not bool((checked.diff() < 0).all()):
+        raise InputError(f"{name} must be one list of falling times; got {times}")
+    return times

@@ -1,8 +1,8 @@
-"""Noise schedules, and the timesteps at which they are visited.
+"""Noise schedules, and the grids of timesteps at which they are visited.
 
-A sample at time t is x_t = alpha(t) * x_0 + sigma(t) * eps with alpha^2 + sigma^2 = 1. Times are the
-timesteps 0..T-1 of the training schedule; fractional times are allowed everywhere, and t = -1 is the
-clean sample (alpha 1, sigma 0). Times and coefficients are float64 and best kept on the CPU.
+A sample at time t is x_t = alpha(t) * x_0 + sigma(t) * eps with alpha^2 + sigma^2 = 1. Times are
+the timesteps 0..T-1 of the training schedule; fractional times are allowed everywhere, and t = -1
+is the clean sample (alpha 1, sigma 0). Times and coefficients are float64, best kept on the CPU.
 """
 
 from __future__ import annotations
@@ -10,26 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError, check_range, unknown_name
-
-Times = float | Sequence[float] | Tensor
-"""A timestep, or several: a number, a sequence or a real tensor of at least 32 bits."""
-
-CLEAN = -1.0
-"""The time of a clean sample."""
+from .times import CLEAN, Times, as_float64, extent, per_sample
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
     """A variance-preserving noise schedule over T training timesteps.
 
-    Between timesteps sigma_ve = sigma / alpha is interpolated linearly in t, as published systems with
-    fractional timesteps do; below t = 0 the same rule leads from sigma_ve(0) to sigma_ve(-1) = 0.
+    Between timesteps sigma_ve = sigma / alpha is interpolated linearly in t, as ConsistencyTTA's
+    fractional timesteps need it; below t = 0 the same rule leads to sigma_ve(-1) = 0.
 
     Attributes:
         alphas_cumprod: [T] float64 on the CPU, strictly falling, inside (0, 1).
@@ -51,8 +47,6 @@ class NoiseSchedule:
             )
         if not bool((table.diff() < 0).all()):
             raise InputError("alphas_cumprod does not fall strictly; give it from t = 0 upwards")
-        knots = torch.cat([torch.zeros(1, dtype=torch.float64), ((1 - table) / table).sqrt()])
-        object.__setattr__(self, "_sigma_ve_knots", knots)
 
     @classmethod
     def scaled_linear(
@@ -60,7 +54,8 @@ class NoiseSchedule:
     ) -> NoiseSchedule:
         """Make the schedule whose betas are linear in their square root.
 
-        The defaults are those of Stable Diffusion, ConsistencyTTA, TANGO, AudioLCM and Make-An-Audio 2.
+        The defaults are those of Stable Diffusion and of every text-to-audio system that this
+        project imports.
 
         Raises:
             InputError: unless 0 < beta_start < beta_end < 1 and num_train_steps >= 2.
@@ -85,7 +80,7 @@ class NoiseSchedule:
         Raises:
             InputError: unless the table is one-dimensional, strictly falling and inside (0, 1).
         """
-        return cls(torch.as_tensor(table).detach().to("cpu", torch.float64).clone())
+        return cls(torch.as_tensor(table, dtype=torch.float64).detach().cpu().clone())
 
     @property
     def num_train_steps(self) -> int:
@@ -145,7 +140,8 @@ class NoiseSchedule:
         knots = self._knots.to(levels.device)
         if not bool(((levels >= 0) & (levels <= knots[-1])).all()):
             raise InputError(
-                f"sigma_ve is {_extent(levels)}; allowed: 0 to {float(knots[-1]):g} (= t {self.t_max:g})"
+                f"sigma_ve is {extent(levels)}; allowed: 0 to {float(knots[-1]):g} "
+                f"(t = {self.t_max:g})"
             )
         above = torch.searchsorted(knots, levels.contiguous()).clamp(min=1)
         low, high = knots[above - 1], knots[above]
@@ -172,69 +168,25 @@ class NoiseSchedule:
         """Give t as a float64 tensor on its own device.
 
         Raises:
-            InputError: for t outside [-1, T-1], not a number, or of a type that cannot hold timesteps.
+            InputError: for t outside [-1, T-1], or of a type that cannot hold timesteps.
         """
         times = as_float64("t", t)
         if not bool(((times >= CLEAN) & (times <= self.t_max)).all()):
-            raise InputError(f"t is {_extent(times)}; allowed: -1 (clean) to {self.t_max:g}")
+            raise InputError(f"t is {extent(times)}; allowed: -1 (clean) to {self.t_max:g}")
         return times
 
-    @property
+    @cached_property
     def _knots(self) -> Tensor:
         """[T + 1] sigma_ve at t = -1, 0, ..., T-1."""
-        knots: Tensor = self._sigma_ve_knots  # type: ignore[attr-defined]
-        return knots
-
-
-def as_float64(name: str, value: Times) -> Tensor:
-    """Give a number, sequence or real tensor as float64 on its own device.
-
-    Raises:
-        InputError: for complex, boolean and 16-bit tensors (these round timesteps), and on devices
-            without float64.
-    """
-    if not isinstance(value, Tensor):
-        return torch.as_tensor(value, dtype=torch.float64)
-    if value.dtype in (torch.bool, torch.float16, torch.bfloat16) or value.is_complex():
-        raise InputError(f"{name} is {value.dtype}; give float64, float32 or integers")
-    if value.device.type == "mps":
-        raise InputError(f"{name} is on {value.device}, which has no float64; keep it on the CPU")
-    return value.to(torch.float64)
-
-
-def per_sample(value: float | Tensor, like: Tensor) -> Tensor:
-    """Shape a coefficient so that it multiplies samples: [B] -> [B, 1, ...] with like's type and place.
-
-    Raises:
-        InputError: unless value is one number or has one entry per sample.
-    """
-    if not isinstance(value, Tensor):
-        return torch.as_tensor(value, dtype=like.dtype, device=like.device)
-    if value.ndim > 1 or (value.ndim == 1 and len(value) not in (1, len(like))):
-        raise InputError(
-            f"a coefficient is {tuple(value.shape)} for samples of {tuple(like.shape)}; "
-            f"give one number or [{len(like)}]"
-        )
-    return value.to(like.device, like.dtype).reshape(-1, *[1] * (like.ndim - 1))
-
-
-def batch_times(t: Times, like: Tensor) -> Tensor:
-    """Give one float64 time per sample, [B] on the CPU.
-
-    Raises:
-        InputError: unless t is one number or has one entry per sample.
-    """
-    times = as_float64("t", t).cpu()
-    if times.ndim > 1 or (times.ndim == 1 and len(times) not in (1, len(like))):
-        raise InputError(f"t is {tuple(times.shape)}; give one number or [{len(like)}]")
-    return times.reshape(-1).expand(len(like))
+        levels = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
+        return torch.cat([torch.zeros(1, dtype=torch.float64), levels])
 
 
 def uniform_grid(schedule: NoiseSchedule, points: int) -> Tensor:
     """Give the coarse grid of LCM and AudioLCM: t_i = (i + 1) * T / points - 1, i = 0..points-1.
 
-    Ascending, [points] float64. For T = 1000 and 50 points: 19, 39, ..., 999. Zero is not in it; the
-    interval below the first point ends at t = 0 in LCM.
+    Ascending, [points] float64. For T = 1000 and 50 points: 19, 39, ..., 999. Zero is not in it;
+    in LCM the interval below the first point ends at t = 0.
 
     Raises:
         InputError: unless 1 <= points <= T.
@@ -272,7 +224,8 @@ def karras_sigmas(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) 
     check_range("rho", rho, 1e-3, 1e3)
     if not 0 < sigma_min < sigma_max < math.inf:
         raise InputError(
-            f"sigma_min is {sigma_min:g} and sigma_max {sigma_max:g}; needed: 0 < sigma_min < sigma_max"
+            f"sigma_min is {sigma_min:g} and sigma_max {sigma_max:g}; "
+            "needed: 0 < sigma_min < sigma_max"
         )
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     sigmas = (high + torch.linspace(0, 1, n, dtype=torch.float64) * (low - high)) ** rho
@@ -326,10 +279,3 @@ def sampling_timesteps(schedule: NoiseSchedule, num_inference_steps: int) -> Ten
     check_range("num_inference_steps", num_inference_steps, 1, schedule.num_train_steps)
     steps = torch.arange(num_inference_steps + 1, dtype=torch.float64)
     return schedule.t_max - steps * schedule.num_train_steps / num_inference_steps
-
-
-def _extent(values: Tensor) -> str:
-    """Say which values a tensor holds, for an error message."""
-    if values.numel() == 1:
-        return f"{float(values):g}"
-    return f"{float(values.min()):g} to {float(values.max()):g}"

@@ -1,13 +1,15 @@
 """Solvers of the probability-flow ODE: free functions over a denoise function.
 
-Every solver here forms an estimate of x_0 and then moves along the straight line in variance-exploding
-coordinates that leads to it (`ddim_update`). They differ only in the estimate. Each batch item may take
-its own step (t and s are one number or [B]), and a step to s = -1 gives the clean sample.
+Every solver here forms an estimate of x_0 and then moves along the straight line in
+variance-exploding coordinates that leads to it (`ddim_update`). They differ only in the estimate.
+Each batch item may take its own step (t and s are one number or [B]), and a step to s = -1 gives
+the clean sample.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
@@ -15,7 +17,8 @@ from torch import Tensor
 
 from ..errors import InputError, check_range, unknown_name
 from .denoisers import Denoise
-from .schedules import CLEAN, NoiseSchedule, Times, as_float64, batch_times, per_sample
+from .schedules import NoiseSchedule
+from .times import CLEAN, Times, as_float64, batch_times, per_sample
 
 Solver = Literal["ddim", "heun", "dpmpp_2m"]
 """A solver by name."""
@@ -39,8 +42,8 @@ class Estimate(NamedTuple):
 def ddim_update(x_t: Tensor, x_0: Tensor, t: Times, s: Times, schedule: NoiseSchedule) -> Tensor:
     """Move x_t from time t to time s, given the clean sample x_0 it leads to.
 
-    x_s = alpha_s * x_0 + sigma_s * eps with eps = (x_t - alpha_t * x_0) / sigma_t. A step with s = t
-    leaves x_t exactly as it is.
+    x_s = alpha_s * x_0 + sigma_s * eps with eps = (x_t - alpha_t * x_0) / sigma_t. A step with
+    s = t leaves x_t exactly as it is.
 
     Raises:
         InputError: if a time is out of range, or a step leaves t = -1.
@@ -95,7 +98,7 @@ def dpmpp_2m_step(
     schedule: NoiseSchedule,
     history: Estimate | None = None,
 ) -> tuple[Tensor, Estimate]:
-    """Take one DPM-Solver++(2M) step, order 2 from the second step on; asks the denoise function once.
+    """Take one DPM-Solver++(2M) step, order 2 from the second on; asks the denoise function once.
 
     Args:
         denoise: the denoise function.
@@ -103,8 +106,8 @@ def dpmpp_2m_step(
         t: from where; one number or [B].
         s: to where; one number or [B].
         schedule: the schedule that t and s belong to.
-        history: what the previous step returned; None for the first step, which is DDIM's. A step to
-            s = -1 is DDIM's as well.
+        history: what the previous step returned; None for the first step, which is DDIM's. A step
+            to s = -1 is DDIM's as well.
 
     Returns:
         x_s and the history for the next step.
@@ -140,13 +143,13 @@ def solve(
         [B, ...] samples at the path's last time.
 
     Raises:
-        InputError: for an unknown solver or a path that is malformed, out of range or leaves t = -1.
+        InputError: for an unknown solver, or a path that is malformed, out of range or leaves -1.
     """
     if solver not in _ESTIMATES:
         raise unknown_name("solver", solver, _ESTIMATES)
     times = _check_path(path, x_t, schedule)
     history: Estimate | None = None
-    for step, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for step, (t, s) in enumerate(pairwise(times)):
         x_0, history = _ESTIMATES[solver](denoise, x_t, t, s, schedule, history)
         x_t = ddim_update(x_t, x_0, t, s, schedule)
         if callback is not None:
@@ -163,7 +166,7 @@ def walk_path(t: Times, s: Times, solver_steps: int) -> Tensor:
         solver_steps: how many steps m; 1 jumps the interval, more walk it.
 
     Returns:
-        [m + 1, B] float64 on the CPU ([m + 1, 1] for two numbers), with t and s exactly at its ends.
+        [m + 1, B] float64 on the CPU ([m + 1, 1] for two numbers), exactly t and s at its ends.
 
     Raises:
         InputError: unless solver_steps is at least 1 and t and s have one size.
@@ -172,7 +175,8 @@ def walk_path(t: Times, s: Times, solver_steps: int) -> Tensor:
     start, end = (as_float64("t", value).cpu().reshape(-1) for value in (t, s))
     if len(start) != len(end) and 1 not in (len(start), len(end)):
         raise InputError(f"t has {len(start)} entries but s {len(end)}; make them equal")
-    start, end = torch.broadcast_tensors(start, end)
+    size = max(len(start), len(end))
+    start, end = start.expand(size), end.expand(size)
     share = torch.arange(solver_steps + 1, dtype=torch.float64)[:, None] / solver_steps
     return torch.cat([torch.lerp(start, end, share[:-1]), end[None]])
 
@@ -196,7 +200,7 @@ def _heun_estimate(
     schedule: NoiseSchedule,
     history: Estimate | None,
 ) -> tuple[Tensor, Estimate | None]:
-    """Averaging the slopes at both ends = aiming at x_0 + (x_0' - x_0) * sigma_ve(t) / (2 sigma_ve(s))."""
+    """Aim at x_0 + (x_0' - x_0) * sigma_ve(t) / (2 * sigma_ve(s)): the mean of both slopes."""
     x_0 = denoise(x_t, t)
     clean = s == CLEAN
     if bool(clean.all()):
