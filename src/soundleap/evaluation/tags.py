@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soundleap.errors import InputError, NotFiniteError, check_range, unknown_name
+from soundleap.errors import (
+    InputError,
+    NotFiniteError,
+    SoundleapError,
+    check_range,
+    unknown_name,
+)
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -157,3 +163,107 @@ def wilson_interval(correct: int, count: int, *, z: float = 1.959964) -> tuple[f
     centre = (rate + z * z / (2 * count)) / shrink
     half = z / shrink * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def pool(embeds: FloatArray) -> FloatArray:
+    """Summarise a clip's embeddings [n, D] by their mean and maximum over patches: [2 D]."""
+    if embeds.ndim != 2 or not len(embeds):
+        raise InputError(f"embeds has shape {list(embeds.shape)}; allowed: [n, D] with n >= 1")
+    return np.concatenate([embeds.mean(axis=0), embeds.max(axis=0)]).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class LinearJudge:
+    """Multinomial logistic regression on pooled clip embeddings, for any set of labels.
+
+    Fit it on real training clips, check it on held-out real clips, then judge generated ones.
+
+    Attributes:
+        labels: the label names, sorted.
+        centre: [2 D] mean of the training clips' pooled embeddings.
+        scale: [2 D] their standard deviation (1 where a feature is constant).
+        weights: [2 D, labels].
+        bias: [labels].
+    """
+
+    labels: tuple[str, ...]
+    centre: FloatArray
+    scale: FloatArray
+    weights: FloatArray
+    bias: FloatArray
+
+    @classmethod
+    def fit(
+        cls, clips: Sequence[FloatArray], labels: Sequence[str], *, weight_decay: float = 1.0
+    ) -> LinearJudge:
+        """Fit to clips' embeddings; deterministic (zero start, L-BFGS to convergence).
+
+        Minimises the mean cross-entropy plus ``weight_decay / 2`` times the mean over features of
+        the squared weights on standardised features.
+
+        Args:
+            clips: one [n_i, D] array a clip.
+            labels: one name a clip, at least 2 different ones.
+            weight_decay: strength of the penalty, above 0.
+
+        Raises:
+            InputError: counts differ, fewer than 2 labels, or weight_decay <= 0.
+            SoundleapError: the optimiser did not converge.
+        """
+        names = tuple(sorted(set(labels)))
+        if len(clips) != len(labels) or len(names) < 2:
+            raise InputError(
+                f"{len(clips)} clips, {len(labels)} labels of {len(names)} kinds; "
+                "allowed: one label a clip, at least 2 kinds"
+            )
+        if not weight_decay > 0:
+            raise InputError(f"weight_decay is {weight_decay:g}; allowed: above 0")
+        pooled = np.stack([pool(clip) for clip in clips])
+        centre, spread = pooled.mean(axis=0), pooled.std(axis=0)
+        scale = np.where(spread > 0, spread, 1.0)
+        targets = np.eye(len(names))[[names.index(label) for label in labels]]
+        weights, bias = _logistic((pooled - centre) / scale, targets, weight_decay)
+        return cls(names, centre, scale, weights, bias)
+
+    def scores(self, clip: FloatArray) -> FloatArray:
+        """Give the probability of every label for one clip's embeddings [n, D]: [labels]."""
+        return _softmax((pool(clip) - self.centre) / self.scale @ self.weights + self.bias)
+
+    def predict(self, clip: FloatArray) -> str:
+        """Choose the most probable label for one clip's embeddings [n, D]."""
+        return self.labels[int(self.scores(clip).argmax())]
+
+    def top(self, clip: FloatArray, count: int) -> tuple[str, ...]:
+        """List the `count` most probable labels, best first."""
+        order = np.argsort(-self.scores(clip), kind="stable")
+        return tuple(self.labels[int(i)] for i in order[:count])
+
+
+def _logistic(
+    features: FloatArray, targets: FloatArray, weight_decay: float
+) -> tuple[FloatArray, FloatArray]:
+    from scipy.optimize import minimize
+
+    count, size = features.shape
+    classes = targets.shape[1]
+
+    def loss(flat: FloatArray) -> tuple[float, FloatArray]:
+        weights, bias = flat[:-classes].reshape(size, classes), flat[-classes:]
+        probabilities = _softmax(features @ weights + bias)
+        error = (probabilities - targets) / count
+        gradient = features.T @ error + weight_decay / size * weights
+        chosen = np.maximum((probabilities * targets).sum(axis=1), 1e-300)
+        value = -np.log(chosen).mean() + weight_decay / (2 * size) * (weights**2).sum()
+        return float(value), np.concatenate([gradient.ravel(), error.sum(axis=0)])
+
+    start = np.zeros((size + 1) * classes)
+    options = {"maxiter": 2000, "gtol": 1e-6}
+    found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    if not found.success:
+        raise SoundleapError(f"the judge's fit did not converge: {found.message}")
+    return found.x[:-classes].reshape(size, classes), found.x[-classes:]
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
