@@ -24,9 +24,14 @@ from soundleap.data.rendering.grooves import GROOVES, PERCUSSION, beat
 from soundleap.data.rendering.instruments import (
     DRUM_KITS,
     INSTRUMENTS,
-    PLURALS,
     Instrument,
     with_article,
+)
+from soundleap.data.rendering.music_captions import (
+    drums_captions,
+    ensemble_captions,
+    key_name,
+    solo_captions,
 )
 from soundleap.data.rendering.styles import ENSEMBLES, Ensemble
 
@@ -35,16 +40,6 @@ TEMPOS = {"slow": (56, 80), "medium tempo": (92, 116), "fast": (132, 176)}
 """Beats a minute that a tempo word stands for; the gaps between keep the words exact."""
 _RELEASE_IN_S = 0.9
 _LONGEST_IN_S = 10.0
-_MAJOR_KEYS = "c,d flat,d,e flat,e,f,f sharp,g,a flat,a,b flat,b".split(",")
-_MINOR_KEYS = "c,c sharp,d,e flat,e,f,f sharp,g,g sharp,a,b flat,b".split(",")
-_MOODS = {
-    ("slow", "major"): ("calm", "peaceful", "gentle"),
-    ("slow", "minor"): ("sad", "melancholic", "solemn"),
-    ("medium tempo", "major"): ("pleasant", "bright", "happy"),
-    ("medium tempo", "minor"): ("dark", "serious", "mysterious"),
-    ("fast", "major"): ("cheerful", "upbeat", "lively"),
-    ("fast", "minor"): ("dramatic", "energetic", "tense"),
-}
 
 
 @dataclass(frozen=True)
@@ -63,12 +58,6 @@ def compose(rng: random.Random) -> Piece:
     """Draw one piece of 2 to 10 seconds: solo, ensemble or drums."""
     kind = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
     return {"solo": _solo, "ensemble": _ensemble, "drums": _drums}[kind](rng)
-
-
-def key_name(tonic: int, mode: str) -> str:
-    """Name a key in words: 3, "major" gives "e flat major"."""
-    names = _MINOR_KEYS if mode == "minor" else _MAJOR_KEYS
-    return f"{names[tonic]} {mode}" if mode != "blues" else names[tonic]
 
 
 def _song(rng: random.Random, *, beats: int, mode: str | None, tempo: str) -> Song:
@@ -148,61 +137,9 @@ def _solo(rng: random.Random) -> Piece:
     mode = rng.choice(("major", "minor"))
     song = _song(rng, beats=3 if form == "waltz" else 4, mode=mode, tempo=tempo)
     key = key_name(song.tonic, mode)
-    captions = _solo_captions(rng, who, form=form, tempo=tempo, song=song, key=key)
+    captions = solo_captions(rng, who, form=form, tempo=tempo, song=song, key=key)
     score = _score(song, [_part(who, _LINES[form](rng, song, who))])
     return Piece(score, captions, form, (who.name,), tempo, key)
-
-
-def _pick(
-    rng: random.Random, named: list[str], general: list[str], count: tuple[int, int] = (4, 6)
-) -> tuple[str, ...]:
-    """Take 4 to 6 different captions, at most two of them without the instrument."""
-    total = rng.randint(*count)
-    plain = rng.sample(general, min(len(general), rng.choice((1, 1, 2))))
-    return tuple(rng.sample(named, min(len(named), total - len(plain))) + plain)
-
-
-def _solo_captions(
-    rng: random.Random, who: Instrument, *, form: str, tempo: str, song: Song, key: str
-) -> tuple[str, ...]:
-    sings = who.family == "vocal"
-    verb = "sing" if sings else "play"
-    verb_s = verb if who.name in PLURALS else f"{verb}s"
-    mood = rng.choice(_MOODS[tempo, song.mode])
-    a_mood, a_tempo = with_article(mood), with_article(tempo)
-    named = [
-        f"{who.phrase} {verb_s} {a_tempo} {form}",
-        f"{who.phrase} {verb_s} {a_mood} {form} in {key}",
-        f"solo {who.name}",
-        f"{who.phrase}",
-        f"the sound of {who.phrase} {verb}ing {with_article(form)}",
-        f"{tempo} {_compact(form, who.name)} in {key}",
-        f"{mood} {who.name} music",
-        f"{with_article(form)} sung by {who.phrase}"
-        if sings
-        else f"someone plays {with_article(form)} on {who.phrase}",
-        f"{who.name} {verb}ing at {song.bpm} bpm, {key}",
-        f"{a_mood} {who.name} solo",
-    ]
-    general = [
-        f"{tempo} {mood} instrumental music",
-        f"{with_article(form)} in {key}",
-        f"{a_tempo} {form} at {song.bpm} bpm",
-        f"{who.family} music",
-        "music",
-        "voices" if sings else f"one instrument plays {with_article(form)}",
-    ]
-    return _pick(rng, named, general)
-
-
-def _compact(form: str, name: str) -> str:
-    return {
-        "series of long notes": f"long {name} notes",
-        "repeated note": f"repeated {name} note",
-        "series of repeated chords": f"repeated {name} chords",
-        "chord progression": f"{name} chords",
-        "melody with chords": f"{name} piece",
-    }.get(form, f"{name} {form}".replace("bass bass", "bass"))
 
 
 def _ensemble(rng: random.Random) -> Piece:
@@ -231,7 +168,7 @@ def _ensemble(rng: random.Random) -> Piece:
         parts.append(Part(DRUM_KITS[style.kit], tuple(notes), drums=True))
         names.append("drums")
     key = key_name(song.tonic, song.mode)
-    captions = _ensemble_captions(rng, name, names, tempo=tempo, song=song, key=key)
+    captions = ensemble_captions(rng, name, names, tempo=tempo, song=song, key=key)
     return Piece(_score(song, parts), captions, name, tuple(names), tempo, key)
 
 
@@ -245,37 +182,6 @@ def _accompaniment(rng: random.Random, song: Song, who: Instrument, figure: str)
     return block_chords(rng, song, who, hits[figure], level=74)
 
 
-def _ensemble_captions(
-    rng: random.Random, style: str, names: list[str], *, tempo: str, song: Song, key: str
-) -> tuple[str, ...]:
-    mode = "minor" if song.mode == "blues" else song.mode
-    mood = rng.choice(_MOODS[tempo, mode]) if song.mode != "blues" else "laid back"
-    listed = _listed(names)
-    article = style if style.endswith("music") else with_article(style)
-    named = [
-        f"{tempo} {style} with {listed} at {song.bpm} bpm",
-        f"{mood} {style} played by {listed}",
-        f"{listed} playing together",
-        f"{article} with {names[0]} melody",
-        f"{tempo} {style} in {key} with {listed}",
-        f"{names[0]} melody over {_listed(names[1:]) or 'chords'}",
-        f"instrumental {style} featuring {names[0]}",
-    ]
-    general = [
-        f"{mood} {style}",
-        f"{tempo} {style} at {song.bpm} bpm",
-        f"{style} in {key}",
-        f"instrumental {style}",
-        f"{mood} instrumental music",
-        "a small ensemble plays music",
-    ]
-    return _pick(rng, named, general)
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
-
-
 def _drums(rng: random.Random) -> Piece:
     tempo = rng.choice(list(TEMPOS))
     if tempo == "slow" or rng.random() < 0.5:
@@ -287,21 +193,5 @@ def _drums(rng: random.Random) -> Piece:
     song = _song(rng, beats=groove.beats, mode="major", tempo=tempo)
     part = Part(program, tuple(beat(rng, groove, song.bars)), drums=True)
     bare = kit_words.removeprefix("a ").removeprefix("an ")
-    verb = "plays" if bare != kit_words else "play"
-    named = [
-        f"{kit_words} {verb} {with_article(tempo)} {form}",
-        f"{kit_words}",
-        f"{tempo} {form} on {kit_words}",
-        f"{bare} at {song.bpm} bpm",
-        f"{form} played with {kit_words}, no other instruments",
-        f"{bare} solo",
-        f"the sound of {kit_words}",
-    ]
-    general = [f"{with_article(tempo)} {form}", f"percussion at {song.bpm} bpm", "percussion"]
-    general += (
-        ["drums", f"drums playing {with_article(form)}"]
-        if form != "rhythm"
-        else ["a steady rhythm"]
-    )
-    captions = _pick(rng, named, general)
+    captions = drums_captions(rng, kit_words, bare, form=form, tempo=tempo, bpm=song.bpm)
     return Piece(_score(song, [part]), captions, form, (bare,), tempo, "")

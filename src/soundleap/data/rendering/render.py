@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-import soundfile
+import soundfile  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
 from soundleap.data.rendering.fluidsynth import fluidsynth_missing, render_scores
@@ -122,9 +122,9 @@ def render_corpus(
     ]
     report, rows, total = RenderReport(), list[Row](), sum(counts.values())
     with ThreadPoolExecutor(workers) as pool:
-        results = pool.map(lambda job: _render_batch(folder, job[0], seed, job[1]), jobs)
-        for done in results:
-            _account(done, report, rows)
+        batches = [pool.submit(_render_batch, folder, name, seed, part) for name, part in jobs]
+        for batch in batches:
+            _account(batch.result(), report, rows)
             if progress is not None:
                 progress(report.rendered + report.skipped + len(report.failures), total)
     _write_manifest(folder, rows)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
+import soundfile  # pyright: ignore[reportMissingTypeStubs]
+import soxr  # pyright: ignore[reportMissingTypeStubs]
 from numpy.typing import NDArray
 
 from soundleap.data.rendering.rooms import reverberate, trim_silence
@@ -147,22 +147,22 @@ def flite_missing() -> str | None:
 def render_talk(rng: random.Random, talk: Talk, sampling_rate: int) -> NDArray[np.float32]:
     """Speak a talk: mono float32 [S], unnormalised, at most 10 s.
 
-    Sentences that would pass the 10 s are left out; a first sentence that long is an error.
+    Utterances that would pass the 10 s are left out; many voices at once are cut there.
 
     Raises:
-        SoundleapError: flite is missing, failed, or the speech is too long.
+        SoundleapError: flite is missing or failed, or the first utterance alone is too long.
     """
     if reason := flite_missing():
         raise SoundleapError(reason)
     spoken = [_speak(turn, sampling_rate) for turn in talk.turns]
-    waveform = (
-        _overlay(rng, spoken, sampling_rate) if talk.together else _join(rng, spoken, sampling_rate)
-    )
+    longest = round(_LONGEST_IN_S * sampling_rate)
+    if talk.together:
+        babble = _overlay(rng, spoken)
+        return reverberate(rng, babble, sampling_rate, decay_in_s=0.6, wet=0.5)[:longest]
+    hall_in_s = 1.6 if talk.hall else 0.0
+    waveform = _join(rng, spoken, sampling_rate, longest - round(hall_in_s * sampling_rate))
     if talk.hall:
-        seconds = 0.6 if talk.together else 1.6
-        waveform = reverberate(rng, waveform, sampling_rate, decay_in_s=seconds, wet=0.5)
-    if len(waveform) > _LONGEST_IN_S * sampling_rate:
-        waveform = waveform[: round(_LONGEST_IN_S * sampling_rate)]
+        return reverberate(rng, waveform, sampling_rate, decay_in_s=hall_in_s, wet=0.5)
     return waveform
 
 
@@ -176,24 +176,28 @@ def _speak(turn: Turn, sampling_rate: int) -> NDArray[np.float32]:
         )  # fmt: skip
         if done.returncode or not target.is_file():
             raise SoundleapError(f"flite failed: {done.stderr.strip()[-300:]}")
-        waveform, rate = soundfile.read(target, dtype="float32")
+        samples, rate = soundfile.read(target, dtype="float32")
+    waveform = np.asarray(samples, np.float32)
     if rate != sampling_rate:
         waveform = soxr.resample(waveform, rate, sampling_rate).astype(np.float32)
     return trim_silence(waveform, sampling_rate)
 
 
 def _join(
-    rng: random.Random, spoken: list[NDArray[np.float32]], sampling_rate: int
+    rng: random.Random, spoken: list[NDArray[np.float32]], sampling_rate: int, longest: int
 ) -> NDArray[np.float32]:
-    pieces = [spoken[0]]
+    if len(spoken[0]) > longest:
+        raise SoundleapError(f"the first utterance lasts {len(spoken[0]) / sampling_rate:.1f} s")
+    joined = spoken[0]
     for piece in spoken[1:]:
-        pieces += [np.zeros(round(rng.uniform(0.15, 0.45) * sampling_rate), np.float32), piece]
-    return np.concatenate(pieces)
+        pause = np.zeros(round(rng.uniform(0.15, 0.45) * sampling_rate), np.float32)
+        if len(joined) + len(pause) + len(piece) > longest:
+            break
+        joined = np.concatenate([joined, pause, piece])
+    return joined
 
 
-def _overlay(
-    rng: random.Random, spoken: list[NDArray[np.float32]], sampling_rate: int
-) -> NDArray[np.float32]:
+def _overlay(rng: random.Random, spoken: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     mix = np.zeros(max(len(s) for s in spoken), np.float32)
     for piece in spoken:
         piece = piece / max(float(np.sqrt(np.mean(piece**2))), 1e-4) * rng.uniform(0.04, 0.1)

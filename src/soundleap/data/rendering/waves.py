@@ -32,7 +32,8 @@ def white_noise(rng: random.Random, seconds: float) -> Wave:
 def shaped_noise(rng: random.Random, seconds: float, gain: Callable[[Wave], Wave]) -> Wave:
     """Filter white noise by a gain over frequency in hertz; unit RMS."""
     noise = white_noise(rng, seconds)
-    spectrum = np.fft.rfft(noise) * gain(np.fft.rfftfreq(len(noise), 1 / RATE))
+    frequency = np.fft.rfftfreq(len(noise), 1 / RATE).astype(np.float64)
+    spectrum = np.fft.rfft(noise) * gain(frequency)
     shaped = np.fft.irfft(spectrum, len(noise))
     return shaped / np.sqrt(np.mean(shaped**2))
 
