@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import importlib
 import importlib.util
 import tempfile
 import zipfile
@@ -173,7 +174,8 @@ def _log_mel(waveform: FloatArray) -> FloatArray:
 def _mel_matrix() -> FloatArray:
     """Triangles that are linear on the HTK mel axis, [257, 64]; the DC bin counts nowhere."""
     bins = _hz_to_mel(np.linspace(0.0, SAMPLING_RATE / 2, FFT // 2 + 1))[:, None]
-    edges = np.linspace(*_hz_to_mel(np.array([LOW_HZ, HIGH_HZ])), MELS + 2)
+    ends = _hz_to_mel(np.array([LOW_HZ, HIGH_HZ]))
+    edges: FloatArray = np.linspace(ends[0], ends[1], MELS + 2)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
     matrix = np.maximum(triangles, 0.0)
@@ -222,10 +224,9 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
 def _open_session(archive: Path, num_threads: int) -> Any:
     try:
-        import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+        runtime: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise SoundleapError(INSTALL_HINT) from error
-    runtime: Any = onnxruntime
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         model = _extract(archive, Path(folder))
         options = runtime.SessionOptions()

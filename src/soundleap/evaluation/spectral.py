@@ -1,4 +1,4 @@
-"""Spectral distances between a waveform and its reconstruction, sample-aligned and of one length."""
+"""Spectral distances between a waveform and its reconstruction of the same length."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def mel_l1(waveform: FloatArray, reference: FloatArray) -> float:
     pair = np.stack([waveform, reference]).astype(np.float32)
     padded = np.pad(pair, ((0, 0), (0, -waveform.size % config.hop_length)))
     with torch.no_grad():
-        mel = LogMel(config)(torch.from_numpy(padded))
+        mel = LogMel(config)(torch.tensor(padded))
     return float((mel[0] - mel[1]).abs().mean())
 
 

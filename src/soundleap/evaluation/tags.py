@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -242,8 +243,7 @@ class LinearJudge:
 def _logistic(
     features: FloatArray, targets: FloatArray, weight_decay: float
 ) -> tuple[FloatArray, FloatArray]:
-    from scipy.optimize import minimize
-
+    optimize: Any = importlib.import_module("scipy.optimize")
     count, size = features.shape
     classes = targets.shape[1]
 
@@ -258,7 +258,7 @@ def _logistic(
 
     start = np.zeros((size + 1) * classes)
     options = {"maxiter": 2000, "gtol": 1e-6}
-    found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    found: Any = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     if not found.success:
         raise SoundleapError(f"the judge's fit did not converge: {found.message}")
     return found.x[:-classes].reshape(size, classes), found.x[-classes:]
