@@ -175,7 +175,7 @@ def _mel_matrix() -> FloatArray:
     """Triangles that are linear on the HTK mel axis, [257, 64]; the DC bin counts nowhere."""
     bins = _hz_to_mel(np.linspace(0.0, SAMPLING_RATE / 2, FFT // 2 + 1))[:, None]
     ends = _hz_to_mel(np.array([LOW_HZ, HIGH_HZ]))
-    edges: FloatArray = np.linspace(ends[0], ends[1], MELS + 2)
+    edges = np.linspace(float(ends[0]), float(ends[1]), MELS + 2)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
     matrix = np.maximum(triangles, 0.0)
