@@ -1,9 +1,9 @@
 """The reviewed captions: which sentences describe which group of clips.
 
 The table has one row per group of takes of the same sound, four tab-separated columns
-(``source stem kind captions``) and a header. ``captions`` holds sentences joined by ``" | "``; a row
-of kind ``drop`` holds the reason for leaving the group out instead. For ESC-10 the ``stem`` column
-holds the class ("dog bark"), for every other source the stem of the clips' names.
+(``source stem kind captions``) and a header. ``captions`` holds sentences joined by ``" | "``; a
+row of kind ``drop`` holds the reason for leaving the group out instead. For ESC-10 the ``stem``
+column holds the class ("dog bark"), for every other source the stem of the clips' names.
 """
 
 from __future__ import annotations

@@ -67,7 +67,6 @@ class Fault:
 
 
 _KEYS = tuple(field.name for field in fields(Clip))
-_TEXT_KEYS = ("id", "file", "source", "licence", "author", "split", "kind")
 
 
 def read_manifest(path: str | Path) -> list[Clip]:
@@ -156,7 +155,8 @@ def _parse(path: Path, *, check_audio: bool) -> tuple[list[Clip], list[Fault]]:
             break
         row, found = _parse_line(line)
         if row is not None and not found:
-            clip = Clip(**{**row, "captions": tuple(row["captions"])})
+            row["captions"] = tuple(row["captions"])
+            clip = Clip(**row)
             found = _place_faults(clip, path.parent, check_audio=check_audio)
             earlier = first_line.setdefault(clip.id, number)
             if earlier != number:

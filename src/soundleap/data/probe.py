@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 SILENCE_PEAK = 1e-4
 """Largest absolute sample (-80 dBFS) of what counts as silence."""
@@ -37,7 +41,7 @@ def probe_audio(path: Path, *, start: float = 0.0, seconds: float | None = None)
         start: beginning of the stretch in seconds.
         seconds: its length; None reads to the end.
     """
-    import soundfile
+    import soundfile  # pyright: ignore[reportMissingTypeStubs]
 
     try:
         with soundfile.SoundFile(path) as file:
@@ -46,7 +50,7 @@ def probe_audio(path: Path, *, start: float = 0.0, seconds: float | None = None)
         return Probe(0.0, 0, 0.0, f"can't be read as audio ({_first_line(error)})")
 
 
-def _probe_open_file(file, start: float, seconds: float | None) -> Probe:  # pyright: ignore
+def _probe_open_file(file: Any, start: float, seconds: float | None) -> Probe:
     import numpy as np
 
     rate: int = file.samplerate
@@ -56,7 +60,7 @@ def _probe_open_file(file, start: float, seconds: float | None) -> Probe:  # pyr
         fault = f"start + seconds is {end:g} s but the file ends at {length:g} s"
         return Probe(length, rate, 0.0, fault)
     file.seek(round(start * rate))
-    samples = file.read(round((end - start) * rate), dtype="float32")
+    samples: npt.NDArray[np.float32] = file.read(round((end - start) * rate), dtype="float32")
     read_seconds = len(samples) / rate
     if not len(samples):
         return Probe(0.0, rate, 0.0, "no samples")

@@ -1,0 +1,1 @@
+"""The public collections behind the sound corpus: what they hold, where they are, their layouts."""
