@@ -63,7 +63,8 @@ def test_golden_grids_of_consistencytta(points: int):
             t.float(), out[f"out/{name}/n{points}/timesteps"][once], atol=0.01, rtol=1e-6
         )
         sigmas = out[f"out/{name}/n{points}/sigmas"][once]
-        torch.testing.assert_close(SCHEDULE.sigma_ve(t).float(), sigmas, rtol=2e-6, atol=1e-6)
+        # Its 1 - alphas_cumprod is in float32, which costs 1.3e-5 of the lowest sigma.
+        torch.testing.assert_close(SCHEDULE.sigma_ve(t).float(), sigmas, rtol=1.4e-5, atol=0)
 
 
 def test_clean_end():

@@ -1,11 +1,13 @@
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from diffusion_gaussian import SCHEDULE, denoise, flow
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import Tensor
 
 from soundleap.diffusion import (
@@ -15,18 +17,28 @@ from soundleap.diffusion import (
     dpmpp_2m_step,
     heun_step,
     linspace_grid,
+    per_sample,
     sampling_timesteps,
     solve,
     training_target,
+    uniform_grid,
     walk_path,
 )
 from soundleap.errors import InputError
 
+GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 SOLVERS = ("ddim", "heun", "dpmpp_2m")
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def golden(item: str) -> dict[str, Tensor]:
+    path = GOLDEN / f"{item}_a.safetensors"
+    if not path.exists():
+        pytest.skip(f"reference tensors are not at {path}")
+    return load_file(path)
 
 
 def error(solver, steps: int) -> float:
@@ -101,6 +113,27 @@ def test_dpmpp_2m_is_the_formula_of_the_paper():
     scale = SCHEDULE.sigma(s) / SCHEDULE.sigma(t)
     expected = scale * x_s - SCHEDULE.alpha(s) * torch.expm1(-h) * d
     torch.testing.assert_close(dpmpp_2m_step(denoise, x_s, t, s, SCHEDULE, history)[0], expected)
+
+
+def test_golden_ddim_step_of_audiolcm():
+    item = golden("audiolcm_solver")
+    x_0, eps = item["in/pred_x0"], item["in/pred_noise"]
+    t = uniform_grid(SCHEDULE, 50)[item["in/index"]]
+    x_s = ddim_update(SCHEDULE.add_noise(x_0, eps, t), x_0, t, (t - 20).clamp(min=0), SCHEDULE)
+    torch.testing.assert_close(x_s, item["out/x_prev"], atol=2e-6, rtol=1e-5)
+
+
+def test_golden_heun_step_of_consistencytta():
+    item = golden("ctta_heun_schedule")
+    first = (item["in/step/index"] + 1) // 2
+    grid = linspace_grid(SCHEDULE, 18).flip(0)
+    t, s = grid[first], grid[first + 1]
+    outputs = iter([item["in/step/v_first"], item["in/step/v_second"]])
+    teacher = NetworkDenoiser(lambda x_t, t: next(outputs), SCHEDULE, "v")
+    x_t = item["in/step/x"] * per_sample(SCHEDULE.alpha(t), item["in/step/x"])
+    torch.testing.assert_close(x_t, item["out/step/scaled"])
+    x_s = heun_step(teacher, x_t, t, s, SCHEDULE)
+    torch.testing.assert_close(x_s, item["out/step/scaled_after_heun"], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
