@@ -34,13 +34,14 @@ class Noise:
 
 
 def make_noise(rng: random.Random) -> Noise:
-    """Draw one noise, tone or signal of 2 to 10 seconds."""
+    """Draw one noise, tone or signal of 1 to 10 seconds; events end in a room, cut at 10 s."""
     name = rng.choice(list(MAKERS))
     waveform, captions, kind = MAKERS[name](rng)
     sound = waveform.astype(np.float32)
     if kind == "event":
         sound[-80:] *= np.linspace(1, 0, 80, dtype=np.float32)  # no click before the room's answer
-        sound = reverberate(rng, sound, RATE, decay_in_s=rng.uniform(0.5, 1.1), wet=0.22)
+        sound = reverberate(rng, sound, RATE, decay_in_s=rng.uniform(0.8, 1.4), wet=0.3)
+    sound = sound[: 10 * RATE]
     total = rng.randint(4, 6)
     return Noise(sound, tuple(rng.sample(captions, min(total, len(captions)))), kind)
 
@@ -75,8 +76,8 @@ def _crackle(rng: random.Random) -> Made:
     size = round(seconds * RATE)
     clicks = (draws.random(size) < (0.004 if dense else 0.0008)) * draws.exponential(1.0, size)
     decay = np.exp(-np.arange(60) / 9.0) * draws.standard_normal(60)
-    wave = np.convolve(clicks, decay)[:size]
-    wave = wave + shaped_noise(rng, seconds, slope(0.3)) * 0.012
+    wave = np.tanh(1.5 * np.convolve(clicks, decay)[:size])
+    wave = wave + shaped_noise(rng, seconds, slope(0.3)) * 0.03
     how = "dense" if dense else "sparse"
     captions = [
         "static crackle", f"{how} crackling", "crackling static on an old radio", "crackling",
