@@ -91,8 +91,11 @@ def render(
     from tqdm import tqdm
 
     from soundleap.data.rendering.render import render_corpus
+    from soundleap.errors import InputError
 
     counts = {"music": music, "speech": speech, "noise": noise}
+    if not any(counts.values()):
+        raise InputError("nothing to render: give --music, --speech or --noise a count above 0")
     with tqdm(total=sum(counts.values()), unit="clip") as bar:
         report = render_corpus(
             out,

@@ -50,7 +50,7 @@ class FetchReport:
         written: count of clips written.
         kept: count of clips that were there already.
         left_out: ``{id: why}`` of clips that could not be made.
-        failed: ``{archive: why}`` of archives that could not be had.
+        failed: ``{archive: why}`` of archives that could not be had or are not what they should be.
     """
 
     written: int = 0
@@ -80,7 +80,7 @@ def fetch_corpus(
         progress: show progress bars.
 
     Raises:
-        InputError: for an unknown source, or an archive whose checksum differs.
+        InputError: for an unknown source.
     """
     out_dir = Path(out_dir)
     known = {source for archive in archives for source in archive.sources}
@@ -99,7 +99,8 @@ def fetch_corpus(
         try:
             path = _get_archive(archive, out_dir, progress=progress)
             _make_clips(archive, path, missing, out_dir, report, progress=progress)
-        except DownloadError as error:
+            _lock_archive(archive, path, out_dir / "checksums.json")
+        except SoundleapError as error:
             report.failed[archive.name] = str(error)
     _write_metadata(facts, out_dir)
     return report
@@ -129,9 +130,14 @@ def _check_archive(archive: Archive, path: Path, lock: Path) -> None:
             f"{path} has SHA-256 {found}, expected {expected}: delete it to download it again"
             + ("" if archive.sha256 else f", or its line in {lock} to accept the new one")
         )
+
+
+def _lock_archive(archive: Archive, path: Path, lock: Path) -> None:
+    """Note the checksum of an archive that could be read to its end."""
+    checksums = _read_lock(lock)
     if archive.name not in checksums:
-        text = json.dumps({**checksums, archive.name: found}, indent=2, sort_keys=True) + "\n"
-        write_text_atomically(lock, text)
+        checksums[archive.name] = sha256_of(path)
+        write_text_atomically(lock, json.dumps(checksums, indent=2, sort_keys=True) + "\n")
 
 
 def _read_lock(lock: Path) -> dict[str, str]:

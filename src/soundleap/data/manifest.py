@@ -66,6 +66,9 @@ class Fault:
         return f"line {self.line}: {self.field + ': ' if self.field else ''}{self.message}"
 
 
+_Found = list[tuple[str, str]]
+"""Faults of one line as (field, message)."""
+
 _KEYS = tuple(field.name for field in fields(Clip))
 
 
@@ -154,34 +157,46 @@ def _parse(path: Path, *, check_audio: bool) -> tuple[list[Clip], list[Fault]]:
         if not line and number == len(lines):
             break
         row, found = _parse_line(line)
-        if row is not None and not found:
-            row["captions"] = tuple(row["captions"])
-            clip = Clip(**row)
-            found = _place_faults(clip, path.parent, check_audio=check_audio)
-            earlier = first_line.setdefault(clip.id, number)
-            if earlier != number:
-                found.append(("id", f"{clip.id!r} is already on line {earlier}"))
-            clips.append(clip)
+        if row is not None:
+            found += _repetition_fault(row.get("id"), number, first_line)
+            found += _place_faults(row, found, path.parent, check_audio=check_audio)
+            if not found:
+                clips.append(_make_clip(row))
         faults += [Fault(number, field, message) for field, message in found]
     if not clips and not faults:
         faults.append(Fault(1, "", "no clips"))
     return clips, faults
 
 
-def _parse_line(line: bytes) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
+def _make_clip(row: dict[str, Any]) -> Clip:
+    values: dict[str, Any] = {key: row[key] for key in _KEYS}
+    values["captions"] = tuple(row["captions"])
+    values["start"], values["seconds"] = float(row["start"]), float(row["seconds"])
+    return Clip(**values)
+
+
+def _parse_line(line: bytes) -> tuple[dict[str, Any] | None, _Found]:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         return None, [("", f"not JSON ({error})")]
     if not isinstance(row, dict):
         return None, [("", f"not a JSON object but {type(row).__name__}")]
     row = cast(dict[str, Any], row)
     faults = [(key, "missing") for key in _KEYS if key not in row]
-    faults += [(key, f"unknown field (known: {', '.join(_KEYS)})") for key in row.keys() - _KEYS]
+    unknown = [key for key in row if key not in _KEYS]
+    faults += [(key, f"unknown field (known: {', '.join(_KEYS)})") for key in unknown]
     for key in _KEYS:
         if key in row and (message := _value_fault(key, row[key])):
             faults.append((key, message))
     return row, faults
+
+
+def _repetition_fault(clip_id: object, number: int, first_line: dict[str, int]) -> _Found:
+    if not isinstance(clip_id, str):
+        return []
+    earlier = first_line.setdefault(clip_id, number)
+    return [] if earlier == number else [("id", f"{clip_id!r} is already on line {earlier}")]
 
 
 def _value_fault(key: str, value: object) -> str | None:
@@ -214,11 +229,11 @@ def _captions_fault(value: object) -> str | None:
 def _time_fault(key: str, value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"{value!r} is {type(value).__name__}, not a number"
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return f"{value} is not finite"
     if key == "seconds" and value == 0:
         return "0 s; a clip must be longer"
-    return None if 0 <= value <= MAX_SECONDS else f"{value:g}; allowed: 0 to {MAX_SECONDS:g} s"
+    return None if 0 <= value <= MAX_SECONDS else f"{value} s; allowed: 0 to {MAX_SECONDS:g} s"
 
 
 def _file_fault(value: str) -> str | None:
@@ -230,11 +245,14 @@ def _file_fault(value: str) -> str | None:
     return None
 
 
-def _place_faults(clip: Clip, folder: Path, *, check_audio: bool) -> list[tuple[str, str]]:
-    path = folder / clip.file
-    if not path.is_file():
-        return [("file", f"{clip.file!r} does not exist in {folder}")]
-    if not check_audio:
+def _place_faults(row: dict[str, Any], found: _Found, folder: Path, *, check_audio: bool) -> _Found:
+    faulty = {field for field, _ in found}
+    if "file" in faulty:
         return []
-    fault = probe_audio(path, start=clip.start, seconds=clip.seconds).fault
-    return [("file", f"{clip.file!r}: {fault}")] if fault else []
+    path = folder / row["file"]
+    if not path.is_file():
+        return [("file", f"{row['file']!r} does not exist in {folder}")]
+    if not check_audio or faulty.intersection(("start", "seconds")):
+        return []
+    fault = probe_audio(path, start=row["start"], seconds=row["seconds"]).fault
+    return [("file", f"{row['file']!r}: {fault}")] if fault else []

@@ -115,19 +115,10 @@ def prepare_corpus(
         split = "heldout" if row["id"] in heldout else "train"
         clips.append(_make_clip(row, table[row["id"]], probe.seconds, split))
         placed[_place(corpus_dir / row["file"], out_dir / row["file"], link)] += 1
-    dropped = {
-        f"{entry.source}/{entry.stem}": entry.reason
-        for entry in table.values()
-        if entry.kind == DROP
-    }
     report = PrepareReport(
         manifest=str(out_dir / "manifest.jsonl"),
-        clips=len(clips),
-        seconds=round(sum(clip.seconds for clip in clips), 3),
-        by_source=_count_by_source(clips),
-        by_kind=dict(Counter(clip.kind for clip in clips)),
-        by_licence=dict(Counter(clip.licence for clip in clips)),
-        dropped=dropped,
+        **_count(clips),
+        dropped=_dropped(table.values()),
         dropped_clips=len(rows) - len(kept),
         skipped=skipped,
         placed=dict(placed),
@@ -149,11 +140,11 @@ def read_metadata(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     faults: list[str] = []
     seen: set[str] = set()
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             row = json.loads(line)
-            missing = [key for key in _NEEDED if not isinstance(row.get(key), str)]
-        except (json.JSONDecodeError, AttributeError) as error:
+            missing = [key for key in _NEEDED if not row.get(key) or not isinstance(row[key], str)]
+        except (ValueError, AttributeError) as error:
             faults.append(f"line {number}: {error}")
             continue
         if missing:
@@ -219,12 +210,21 @@ def _make_clip(row: Mapping[str, Any], entry: CaptionRow, seconds: float, split:
     )
 
 
-def _count_by_source(clips: list[Clip]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {}
+def _count(clips: list[Clip]) -> dict[str, Any]:
+    by_source: dict[str, dict[str, int]] = {}
     for clip in clips:
-        splits = counts.setdefault(clip.source, {"train": 0, "heldout": 0})
-        splits[clip.split] += 1
-    return counts
+        by_source.setdefault(clip.source, {"train": 0, "heldout": 0})[clip.split] += 1
+    return {
+        "clips": len(clips),
+        "seconds": round(sum(clip.seconds for clip in clips), 3),
+        "by_source": by_source,
+        "by_kind": dict(Counter(clip.kind for clip in clips)),
+        "by_licence": dict(Counter(clip.licence for clip in clips)),
+    }
+
+
+def _dropped(entries: Iterable[CaptionRow]) -> dict[str, str]:
+    return {f"{row.source}/{row.stem}": row.reason for row in entries if row.kind == DROP}
 
 
 def _place(source: Path, target: Path, link: Link) -> str:

@@ -48,7 +48,9 @@ def read_members(path: Path, wanted: Wanted) -> Iterator[Member]:
         EOFError,
         OSError,
     ) as error:
-        raise InputError(f"{path.name} can't be read as an archive ({error})") from error
+        raise InputError(
+            f"{path.name} can't be read as an archive ({error}): delete it to download it again"
+        ) from error
 
 
 def _read_open(file: IO[bytes], name: str, wanted: Wanted) -> Iterator[Member]:
@@ -85,6 +87,8 @@ def _data_of_debian_package(file: IO[bytes]) -> IO[bytes]:
     """Find ``data.tar.*`` in an ar archive: 60-byte headers, contents padded to even lengths."""
     file.seek(8)
     while len(header := file.read(60)) == 60:
+        if not header[48:58].strip().isdigit():
+            break
         size = int(header[48:58])
         if header.startswith(b"data.tar"):
             return BytesIO(file.read(size))
