@@ -77,15 +77,14 @@ def prepare_corpus(
 ) -> PrepareReport:
     """Check every clip, give it its captions and split, and write the manifest.
 
-    Writes ``manifest.jsonl``, ``ATTRIBUTION.tsv`` and ``report.json`` to ``out_dir``. Where that is
-    another folder than the corpus, the audio used is placed in ``out_dir/audio`` too, so that the
-    folder is complete in itself. Clips that can't be decoded are left out and named in the report.
+    Writes ``manifest.jsonl``, ``ATTRIBUTION.tsv`` and ``report.json`` to ``out_dir``, and unless that
+    is the corpus itself, also the audio used. Clips that can't be decoded are named in the report.
 
     Args:
         corpus_dir: folder with ``metadata.jsonl`` and the files it names.
         out_dir: may be ``corpus_dir`` itself: then nothing but the three files is written.
-        heldout_share: share of original recordings held out, 0 to 0.5; of ESC-10 a quarter of each
-            class is held out whatever this is (0: nothing is).
+        heldout_share: share of recordings held out, 0 to 0.5; of each ESC-10 class it is a quarter
+            whatever this is, unless 0.
         seed: another number gives another split.
         link: how audio gets to ``out_dir``; a hard link that the file system refuses becomes a
             copy, which the report counts.
@@ -102,7 +101,6 @@ def prepare_corpus(
     rows = read_metadata(corpus_dir / "metadata.jsonl")
     table = _rows_of_table(rows, read_captions(captions))
     heldout = choose_heldout([_origin(row) for row in rows], heldout_share=heldout_share, seed=seed)
-
     kept = [row for row in rows if table[row["id"]].kind != DROP]
     clips: list[Clip] = []
     skipped: dict[str, str] = {}
