@@ -77,8 +77,8 @@ def prepare_corpus(
 ) -> PrepareReport:
     """Check every clip, give it its captions and split, and write the manifest.
 
-    Writes ``manifest.jsonl``, ``ATTRIBUTION.tsv`` and ``report.json`` to ``out_dir``, and unless that
-    is the corpus itself, also the audio used. Clips that can't be decoded are named in the report.
+    Writes ``manifest.jsonl``, ``ATTRIBUTION.tsv`` and ``report.json`` to ``out_dir``, and the audio
+    used unless that is the corpus itself. Clips that can't be decoded are named in the report.
 
     Args:
         corpus_dir: folder with ``metadata.jsonl`` and the files it names.
