@@ -24,11 +24,10 @@ def magnitude_from_mel(mel: Tensor, filterbank: Tensor, iterations: int = 20) ->
     """
     target = 10.0**mel
     numerator = filterbank.T @ target
-    gram = filterbank.T @ filterbank
     coverage = filterbank.sum(0)[:, None]
     estimate = numerator / coverage.clamp_min(1e-8)  # a smooth positive start
     for _ in range(iterations):
-        estimate = estimate * numerator / (gram @ estimate).clamp_min(1e-10)
+        estimate = estimate * numerator / (filterbank.T @ (filterbank @ estimate)).clamp_min(1e-10)
     return estimate
 
 

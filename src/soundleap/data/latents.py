@@ -1,0 +1,194 @@
+"""Latents and text states of all training examples, computed once and kept in safetensors shards.
+
+A cache folder belongs to one key: the content of the manifests, the codec, the text encoder and the plan.
+Building is resumable by shard; a cache with another key is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from soundleap.data.examples import Example, ExampleMaker
+from soundleap.errors import InputError
+from soundleap.models.text import TextEncoder, TextStates
+
+SHARD = 512
+
+
+@dataclass(frozen=True)
+class CacheKey:
+    """What a cache was made from."""
+
+    manifests: str
+    codec: str
+    text: str
+    plan: str
+    seed: int
+
+
+def digest(paths: Sequence[Path]) -> str:
+    """Return one sha256 over the content of files."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def build_cache(
+    folder: Path,
+    maker: ExampleMaker,
+    key: CacheKey,
+    *,
+    encode: Callable[[Tensor], Tensor],
+    text_encoder: TextEncoder,
+    progress: bool = True,
+) -> int:
+    """Compute the shards that are missing; return how many examples the cache holds.
+
+    Args:
+        folder: where the shards go.
+        maker: the examples.
+        key: what they are made from.
+        encode: waveform ``[S]`` to latents ``[C, L]``.
+        text_encoder: gives the captions' token states.
+        progress: whether to show a bar.
+
+    Raises:
+        InputError: if the folder holds a cache with another key.
+    """
+    _claim(folder, key)
+    starts = range(0, len(maker), SHARD)
+    for number, start in enumerate(tqdm(starts, desc="latents", disable=not progress)):
+        path = folder / f"latents-{number:05d}.safetensors"
+        if not path.exists():
+            stop = min(start + SHARD, len(maker))
+            _write_latents(path, [maker[i] for i in range(start, stop)], encode)
+    captions = _captions(folder)
+    for number, start in enumerate(
+        tqdm(range(0, len(captions), 4 * SHARD), desc="text", disable=not progress)
+    ):
+        path = folder / f"text-{number:05d}.safetensors"
+        if not path.exists():
+            _write_text(path, captions[start : start + 4 * SHARD], text_encoder)
+    return len(maker)
+
+
+def _claim(folder: Path, key: CacheKey) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "key.json"
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        other = sorted(name for name, value in asdict(key).items() if before.get(name) != value)
+        if other:
+            raise InputError(
+                f"{folder} holds latents made from other {', '.join(other)}; use another folder"
+            )
+    path.write_text(json.dumps(asdict(key), indent=1) + "\n", encoding="utf-8")
+
+
+def _write_latents(path: Path, examples: list[Example], encode: Callable[[Tensor], Tensor]) -> None:
+    latents = [encode(example.waveform) for example in examples]
+    lengths = torch.tensor([z.shape[1] for z in latents])
+    about = [{"id": e.id, "captions": e.captions} for e in examples]
+    tensors = {"latents": torch.cat(latents, dim=1).T.half().contiguous(), "lengths": lengths}
+    _save(path, tensors, {"examples": json.dumps(about)})
+
+
+def _write_text(path: Path, captions: list[str], text_encoder: TextEncoder) -> None:
+    embeds, lengths = [], []
+    for start in range(0, len(captions), 64):
+        states = text_encoder.encode(captions[start : start + 64])
+        for row, mask in zip(states.embeds, states.mask, strict=True):
+            embeds.append(row[mask])
+            lengths.append(int(mask.sum()))
+    tensors = {"embeds": torch.cat(embeds).half(), "lengths": torch.tensor(lengths)}
+    _save(path, tensors, {"captions": json.dumps(captions)})
+
+
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata=metadata)
+    partial.replace(path)
+
+
+def _captions(folder: Path) -> list[str]:
+    seen: dict[str, None] = {"": None}
+    for path in sorted(folder.glob("latents-*.safetensors")):
+        for example in _examples(path):
+            seen.update(dict.fromkeys(example["captions"]))
+    return list(seen)
+
+
+def _examples(path: Path) -> list[dict[str, list[str]]]:
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["examples"])
+
+
+class LatentCache:
+    """A built cache, wholly in memory.
+
+    Attributes:
+        lengths: latent vectors of every example.
+        captions: indices into the text states for every example.
+    """
+
+    def __init__(self, folder: str | Path):
+        folder = Path(folder)
+        paths = sorted(folder.glob("latents-*.safetensors"))
+        if not paths:
+            raise InputError(f"{folder} holds no latents; run `soundleap data cache` first")
+        parts = [load_file(path) for path in paths]
+        self._latents = torch.cat([part["latents"] for part in parts])  # [sum L, C]
+        self.lengths = torch.cat([part["lengths"] for part in parts])
+        self._starts = self.lengths.cumsum(0) - self.lengths
+        texts, words = [], []
+        for path in sorted(folder.glob("text-*.safetensors")):
+            texts.append(load_file(path))
+            with safe_open(path, framework="pt") as file:
+                words += json.loads(file.metadata()["captions"])
+        self._embeds = torch.cat([part["embeds"] for part in texts])
+        self._text_lengths = torch.cat([part["lengths"] for part in texts])
+        self._text_starts = self._text_lengths.cumsum(0) - self._text_lengths
+        index = {caption: i for i, caption in enumerate(words)}
+        self.empty = index[""]
+        self.captions = [
+            [index[c] for c in example["captions"]] for path in paths for example in _examples(path)
+        ]
+
+    @property
+    def channels(self) -> int:
+        """Numbers a latent vector."""
+        return self._latents.shape[1]
+
+    def latents(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return padded latents ``[B, C, L]`` float32 and their mask ``[B, L]``."""
+        longest = int(self.lengths[list(indices)].max())
+        rows, masks = [], []
+        for i in indices:
+            start, length = int(self._starts[i]), int(self.lengths[i])
+            z = self._latents[start : start + length].float()
+            rows.append(functional.pad(z, (0, 0, 0, longest - length)))
+            masks.append(torch.arange(longest) < length)
+        return torch.stack(rows).transpose(1, 2).contiguous(), torch.stack(masks)
+
+    def text(self, indices: Sequence[int]) -> TextStates:
+        """Return the states of captions, padded to the longest."""
+        longest = int(self._text_lengths[list(indices)].max())
+        rows, masks = [], []
+        for i in indices:
+            start, length = int(self._text_starts[i]), int(self._text_lengths[i])
+            row = self._embeds[start : start + length].float()
+            rows.append(functional.pad(row, (0, 0, 0, longest - length)))
+            masks.append(torch.arange(longest) < length)
+        return TextStates(embeds=torch.stack(rows), mask=torch.stack(masks))

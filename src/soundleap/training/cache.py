@@ -1,0 +1,66 @@
+"""Stage 3: from manifests to a cache of latents and text states."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from soundleap.audio.mel import LogMel, MelConfig
+from soundleap.data.examples import ExampleMaker, ExamplePlan
+from soundleap.data.latents import CacheKey, build_cache, digest
+from soundleap.data.pool import AudioPool
+from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig
+from soundleap.models.store import load_state, read_config
+from soundleap.models.text import DEFAULT_FOLDER, TextEncoder
+from soundleap.training.settings import STRICT, RunSettings
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class CacheSettings(RunSettings):
+    """Settings of `data cache`."""
+
+    manifests: tuple[str, ...]
+    codec: str
+    split: str = "train"
+    variants: dict[str, int]
+    mixtures: int = 0
+    favourites: tuple[str, ...] = ()
+
+
+def make_cache(settings: CacheSettings, *, progress: bool = True) -> int:
+    """Build or complete the cache in ``run_dir``; return its number of examples."""
+    torch.set_num_threads(settings.threads)
+    codec = PatchPCA(PatchPCAConfig(**read_config(Path(settings.codec))))
+    load_state(Path(settings.codec), codec)
+    mel = MelConfig()
+    front_end = LogMel(mel)
+    pool = AudioPool(settings.manifests, split=settings.split, progress=progress,
+                     sampling_rate=mel.sampling_rate)  # fmt: skip
+    plan = ExamplePlan(tuple(settings.variants.items()), settings.mixtures, settings.favourites)
+    key = CacheKey(
+        manifests=digest([Path(path) for path in settings.manifests]),
+        codec=digest([Path(settings.codec)]),
+        text=digest([DEFAULT_FOLDER / "model.safetensors", DEFAULT_FOLDER / "tokenizer.json"]),
+        plan=repr(asdict(plan)),
+        seed=settings.seed,
+    )
+    step = mel.hop_length * codec.config.patch_frames
+
+    def encode(waveform: Tensor) -> Tensor:
+        spare = -len(waveform) % step
+        padded = torch.nn.functional.pad(waveform, (0, spare))
+        with torch.no_grad():
+            return codec.encode(front_end(padded[None]))[0]
+
+    return build_cache(
+        Path(settings.run_dir),
+        ExampleMaker(pool, plan, settings.seed),
+        key,
+        encode=encode,
+        text_encoder=TextEncoder.default(),
+        progress=progress,
+    )

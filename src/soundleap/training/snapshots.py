@@ -1,0 +1,76 @@
+"""Sounds and pictures that a run leaves behind, to be listened to and looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from soundleap.audio.mel import LogMel, MelConfig
+
+
+def write_sounds(folder: Path, sounds: Mapping[str, Tensor], sampling_rate: int) -> None:
+    """Write waveforms ``[S]`` as WAV files and their mel spectrograms as one PNG.
+
+    Samples beyond full scale are scaled down by the sound's own peak.
+    """
+    import soundfile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, waveform in sounds.items():
+        scaled = waveform / max(1.0, float(waveform.abs().max()))
+        soundfile.write(folder / f"{name}.wav", scaled.numpy(), sampling_rate, subtype="PCM_16")
+    _picture(folder / "spectrograms.png", sounds, sampling_rate)
+
+
+def _picture(path: Path, sounds: Mapping[str, Tensor], sampling_rate: int) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    front_end = LogMel(MelConfig(sampling_rate=sampling_rate))
+    rows = -(-len(sounds) // 4)
+    figure, axes = pyplot.subplots(rows, 4, figsize=(14, 1.9 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (name, waveform) in zip(axes.flat, sounds.items(), strict=False):
+        mel = front_end(waveform[None, : len(waveform) // 256 * 256])[0]
+        axis.imshow(mel.numpy(), origin="lower", aspect="auto", vmin=-4.5, vmax=1, cmap="magma")
+        axis.set_title(name, fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=70)
+    pyplot.close(figure)
+
+
+def plot_losses(stats: list[dict[str, float]], path: Path) -> None:
+    """Draw every reported scalar against the iteration, smoothed, one small panel each."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = sorted({key for line in stats for key in line} - {"iteration", "seconds"})
+    figure, axes = pyplot.subplots(len(names) or 1, 1, figsize=(8, 2.2 * (len(names) or 1)), squeeze=False)
+    for axis, name in zip(axes[:, 0], names, strict=True):
+        points = [(line["iteration"], line[name]) for line in stats if name in line]
+        x, y = (np.array(v) for v in zip(*points, strict=True))
+        axis.plot(x, y, alpha=0.3)
+        axis.plot(x, torch.tensor(y).cummax(0).values if len(y) < 5 else _smooth(y))
+        axis.set_ylabel(name)
+    axes[-1, 0].set_xlabel("iteration")
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+    pyplot.close(figure)
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    kept = np.empty_like(values, dtype=np.float64)
+    level = values[0]
+    for i, value in enumerate(values):
+        level = 0.9 * level + 0.1 * value
+        kept[i] = level
+    return kept

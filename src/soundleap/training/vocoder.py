@@ -1,0 +1,174 @@
+"""Stage 2: adversarial training of the vocoder, on true mels and on what the codec makes of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from soundleap.audio.mel import LogMel
+from soundleap.audio.stft import istft
+from soundleap.data.pool import AudioPool
+from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
+from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig
+from soundleap.models.spectrogram_discriminator import MultiResolutionDiscriminator
+from soundleap.models.store import load_state, read_config, save_module
+from soundleap.training.ema import make_ema, update_ema, warm_decay
+from soundleap.training.loop import make_accelerator
+from soundleap.training.losses import SpectralLoss, discriminator_loss, feature_distance
+from soundleap.training.settings import STRICT, RunSettings
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class VocoderSettings(RunSettings):
+    """Settings of `train vocoder`."""
+
+    manifests: tuple[str, ...]
+    codec: str
+    width: int = 256
+    blocks: int = 8
+    crop_frames: int = 64
+    true_mel_share: float = 0.3
+    latent_noise: float = 0.1
+    adversarial_start: int = 300
+    adversarial_weight: float = 1.0
+    feature_weight: float = 2.0
+    spectral_weight: float = 5.0
+    discriminator_lr_scale: float = 1.0
+    ema: float = 0.998
+
+
+class VocoderStory:
+    """Hinge GAN with feature matching and spectral losses."""
+
+    def __init__(self, settings: VocoderSettings, *, progress: bool = True):
+        self.settings = settings
+        self.accelerator = make_accelerator(settings)
+        self.device = self.accelerator.device
+        self.config = ISTFTVocoderConfig(width=settings.width, blocks=settings.blocks)
+        mel = self.config.mel
+        self.pool = AudioPool(settings.manifests, split="train", progress=progress,
+                              sampling_rate=mel.sampling_rate)  # fmt: skip
+        self.heldout = AudioPool(settings.manifests, split="heldout", progress=progress,
+                                 sampling_rate=mel.sampling_rate)  # fmt: skip
+        self.codec = PatchPCA(PatchPCAConfig(**read_config(Path(settings.codec))))
+        load_state(Path(settings.codec), self.codec)
+        self.codec.to(self.device)
+        self.front_end = LogMel(mel).to(self.device)
+        self.spectral = SpectralLoss(self.front_end)
+        torch.manual_seed(settings.seed)
+        self.vocoder = ISTFTVocoder(self.config).to(self.device)
+        self.average = make_ema(self.vocoder)
+        self.judge = MultiResolutionDiscriminator().to(self.device)
+        self.modules: dict[str, nn.Module] = {
+            "vocoder": self.vocoder, "average": self.average, "judge": self.judge
+        }  # fmt: skip
+        self.optimizers = {
+            "vocoder": _adamw(self.vocoder, settings, 1.0),
+            "judge": _adamw(self.judge, settings, settings.discriminator_lr_scale),
+        }
+
+    def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """One step of the discriminator (once it has begun) and one of the vocoder."""
+        settings = self.settings
+        samples = settings.crop_frames * self.config.mel.hop_length
+        real = self.pool.crops(settings.batch_size, samples, generator).to(self.device)
+        mel = self._input_mel(self.front_end(real), generator)
+        fake = self._synthesise(self.vocoder, mel, generator)
+        stats: dict[str, Tensor] = {}
+        adversarial = iteration >= settings.adversarial_start
+        features_of_real: list[list[Tensor]] = []
+        if adversarial:
+            stats["judge"], features_of_real = self._judge_step(real, fake.detach())
+        loss = settings.spectral_weight * self.spectral(fake, real).mean()
+        stats["spectral"] = loss.detach() / settings.spectral_weight
+        if adversarial:
+            deceit, features = self._judged(fake, features_of_real)
+            loss = loss + settings.adversarial_weight * deceit + settings.feature_weight * features
+            stats |= {"deceit": deceit.detach(), "features": features.detach()}
+        self._update("vocoder", self.vocoder, loss)
+        update_ema(self.average, self.vocoder, warm_decay(settings.ema, iteration))
+        return stats
+
+    def _input_mel(self, mel: Tensor, generator: torch.Generator) -> Tensor:
+        """Pass most items through the codec, with a little noise on the latents."""
+        latents = self.codec.encode(mel)
+        level = self.settings.latent_noise * torch.rand(len(mel), 1, 1, generator=generator)
+        jitter = torch.randn(latents.shape, generator=generator) * level
+        noise = torch.randn(mel.shape, generator=generator)
+        decoded = self.codec.decode(latents + jitter.to(mel.device), noise.to(mel.device))
+        keep = torch.rand(len(mel), 1, 1, generator=generator) < self.settings.true_mel_share
+        return torch.where(keep.to(mel.device), mel, decoded)
+
+    def _synthesise(self, vocoder: ISTFTVocoder, mel: Tensor, generator: torch.Generator) -> Tensor:
+        bins = self.config.mel.n_fft // 2 + 1
+        phase = torch.rand(len(mel), bins, mel.shape[2], generator=generator) * 2 * math.pi
+        start = vocoder.estimate(mel, phase.to(mel.device))
+        with self.accelerator.autocast():
+            spectrum = vocoder.refine(mel, start)
+        return istft(spectrum, vocoder.window, self.config.mel.hop_length)
+
+    def _judge_step(self, real: Tensor, fake: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+        """Train the judge; return its loss and its hidden layers for the real sounds."""
+        pictures = [self.judge.spectrograms(w) for w in (real, fake)]
+        with self.accelerator.autocast():
+            on_real, on_fake = (self.judge(p) for p in pictures)
+        losses = [
+            discriminator_loss(r[0].float(), f[0].float())
+            for r, f in zip(on_real, on_fake, strict=True)
+        ]
+        loss = torch.stack(losses).mean()
+        self._update("judge", self.judge, loss)
+        return loss.detach(), [[layer.detach() for layer in hidden] for _, hidden in on_real]
+
+    def _judged(self, fake: Tensor, features_of_real: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
+        """Return the adversarial loss and the feature distance of the vocoder's sounds."""
+        self.judge.requires_grad_(False)
+        with self.accelerator.autocast():
+            on_fake = self.judge(self.judge.spectrograms(fake))
+        self.judge.requires_grad_(True)
+        deceit = torch.stack([-logits.float().mean() for logits, _ in on_fake]).mean()
+        matched = [
+            feature_distance(real, hidden)
+            for real, (_, hidden) in zip(features_of_real, on_fake, strict=True)
+        ]
+        return deceit, torch.stack(matched).mean()
+
+    def _update(self, name: str, module: nn.Module, loss: Tensor) -> None:
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(module.parameters(), self.settings.gradient_clip)
+        optimizer.step()
+
+    def snapshot(self, iteration: int, folder: Path) -> None:
+        """Write held-out clips through codec and vocoder, as sounds and one picture."""
+        from soundleap.training.snapshots import write_sounds
+
+        generator = torch.Generator().manual_seed(0)
+        frames = 8 * self.codec.config.patch_frames
+        samples = frames * self.config.mel.hop_length * 2
+        real = self.heldout.crops(8, samples, generator).to(self.device)
+        with torch.no_grad():
+            mel = self.codec.decode(self.codec.encode(self.front_end(real)),
+                                    torch.randn(8, 80, 2 * frames, generator=generator).to(self.device))  # fmt: skip
+            fake = self._synthesise(self.average, mel, generator)  # type: ignore[arg-type]
+        pairs = {f"{i}-{kind}": w[i].cpu() for i in range(8) for kind, w in (("real", real), ("codec", fake))}
+        write_sounds(folder / f"snapshot-{iteration:06d}", pairs, self.config.mel.sampling_rate)
+
+    def export(self, folder: Path) -> None:
+        """Write the averaged vocoder."""
+        save_module(folder / "vocoder.safetensors", self.average, asdict(self.config))
+
+
+def _adamw(module: nn.Module, settings: VocoderSettings, scale: float) -> torch.optim.Optimizer:
+    optimizer = torch.optim.AdamW(
+        module.parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
+    )
+    for group in optimizer.param_groups:
+        group["lr_scale"] = scale
+    return optimizer
