@@ -36,6 +36,7 @@ def randn_per_sample(
     shape_without_batch: Sequence[int],
     generators: Sequence[torch.Generator],
     *,
+    lengths: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
@@ -47,6 +48,8 @@ def randn_per_sample(
     Args:
         shape_without_batch: shape of one sample.
         generators: one CPU generator per sample; B of them.
+        lengths: each sample's own size of the last dimension, at most that of the shape; its noise
+            is drawn at this size and followed by zeros, so that padding never changes a draw.
         device: where the result goes.
         dtype: its type.
 
@@ -54,15 +57,23 @@ def randn_per_sample(
         [B, ...] noise.
 
     Raises:
-        InputError: if there is no generator or one is not on the CPU.
+        InputError: if there is no generator, one is not on the CPU, or lengths do not fit.
     """
     if not generators:
         raise InputError("generators is empty; give one CPU generator per sample")
     for generator in generators:
         if generator.device.type != "cpu":
             raise InputError(f"a generator is on {generator.device}; use CPU generators")
-    shape = tuple(shape_without_batch)
-    return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(device, dtype)
+    *head, longest = shape_without_batch
+    sizes = [longest] * len(generators) if lengths is None else list(lengths)
+    if len(sizes) != len(generators) or not all(0 < size <= longest for size in sizes):
+        raise InputError(
+            f"lengths are {sizes}; needed: {len(generators)} numbers from 1 to {longest}"
+        )
+    noise = torch.zeros(len(generators), *head, longest)
+    for row, generator, size in zip(noise, generators, sizes, strict=True):
+        row[..., :size] = torch.randn(*head, size, generator=generator)
+    return noise.to(device, dtype)
 
 
 def sample_ode(
@@ -111,6 +122,7 @@ def sample_consistency(
     schedule: NoiseSchedule,
     generators: Sequence[torch.Generator] | None = None,
     deterministic: bool = False,
+    lengths: Sequence[int] | None = None,
     callback_on_step_end: SampleCallback | None = None,
 ) -> Tensor:
     """Sample in as many queries of a consistency function as there are timesteps.
@@ -126,6 +138,7 @@ def sample_consistency(
         generators: one CPU generator per sample; needed for fresh noise, that is for two and more
             queries unless deterministic.
         deterministic: re-use the implied noise instead of drawing.
+        lengths: each sample's own size of the last dimension where a batch is padded.
         callback_on_step_end: called with the query's number, its timestep and its x_0.
 
     Returns:
@@ -157,7 +170,11 @@ def sample_consistency(
                 x_t = ddim_update(x_t, x_0, t, s, schedule)
             else:
                 eps = randn_per_sample(
-                    x_0.shape[1:], generators or (), device=x_0.device, dtype=x_0.dtype
+                    x_0.shape[1:],
+                    generators or (),
+                    lengths=lengths,
+                    device=x_0.device,
+                    dtype=x_0.dtype,
                 )
                 x_t = schedule.add_noise(x_0, eps, s)
     return x_0

@@ -1,0 +1,220 @@
+"""What ``soundleap.json`` in a model folder says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from soundleap.errors import BundleError
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "soundleap.json"
+CARD_NAME = "MODEL_CARD.md"
+
+NetworkName = Literal["student", "teacher"]
+"""Which of a model's two networks: few queries, or many."""
+
+
+def _plain_name(name: str) -> str:
+    if PurePath(name).name != name or "\\" in name or name.startswith("."):
+        raise ValueError("must be the plain name of something in the model folder")
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_plain_name)]
+
+
+class Strict(BaseModel):
+    """A frozen record that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FileHash(Strict):
+    """A file's SHA-256 in hexadecimal, and its size in bytes."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Part(FileHash):
+    """A safetensors file, whose header carries its module's configuration."""
+
+    file: PlainName
+    dtype: Literal["float16", "float32"]
+
+
+class TextPart(Strict):
+    """A text encoder's folder inside the model folder."""
+
+    folder: PlainName
+    files: dict[PlainName, FileHash]
+
+
+class Parts(Strict):
+    """The files of a model; "builtin" is the text encoder that comes with the package."""
+
+    codec: Part
+    vocoder: Part
+    student: Part | None = None
+    teacher: Part | None = None
+    text: Literal["builtin"] | TextPart = "builtin"
+
+
+class Schedule(Strict):
+    """Noise schedule; see `NoiseSchedule.scaled_linear`."""
+
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    num_train_steps: int = 1000
+
+
+class Sampling(Strict):
+    """How a model is asked, and within which limits.
+
+    Attributes:
+        schedule: the schedule both networks were trained on.
+        prediction: what the teacher gives.
+        student_prediction: what the student gives.
+        boundary: scalings of the consistency function.
+        sigma_data: for boundary "lcm".
+        timestep_scaling: for boundary "lcm".
+        grid: timesteps the student was trained at.
+        default_steps: queries of the student where none are asked for.
+        max_steps: most queries of the student.
+        default_teacher_steps: solver steps of the teacher where none are asked for.
+        max_teacher_steps: most solver steps of the teacher.
+        default_guidance_scale: 1 is no guidance.
+        guidance_range: what the student was trained for.
+        teacher_guidance_range: what the teacher takes.
+        min_duration_in_s: shortest sound.
+        max_duration_in_s: longest sound.
+    """
+
+    schedule: Schedule = Schedule()
+    prediction: Literal["eps", "v", "x0"] = "v"
+    student_prediction: Literal["eps", "v", "x0"] = "v"
+    boundary: Literal["lcm", "identity"] = "lcm"
+    sigma_data: float = 0.5
+    timestep_scaling: float = 10.0
+    grid: tuple[float, ...]
+    default_steps: int = 2
+    max_steps: int = 8
+    default_teacher_steps: int = 25
+    max_teacher_steps: int = 200
+    default_guidance_scale: float = 3.0
+    guidance_range: tuple[float, float] = (1.0, 6.0)
+    teacher_guidance_range: tuple[float, float] = (1.0, 20.0)
+    min_duration_in_s: float = 0.5
+    max_duration_in_s: float = 10.0
+
+    def step_limits(self, network: NetworkName) -> tuple[int, int]:
+        """Give a network's default and largest number of steps."""
+        if network == "student":
+            return self.default_steps, self.max_steps
+        return self.default_teacher_steps, self.max_teacher_steps
+
+    def guidance_limits(self, network: NetworkName) -> tuple[float, float]:
+        """Give the lowest and highest guidance scale of a network."""
+        return self.guidance_range if network == "student" else self.teacher_guidance_range
+
+    @model_validator(mode="after")
+    def _check(self) -> Sampling:
+        if self.max_steps > sum(t > 0 for t in self.grid):
+            raise ValueError(f"max_steps is {self.max_steps}; grid has fewer points above t = 0")
+        low, high = self.guidance_range
+        if not low <= self.default_guidance_scale <= high:
+            raise ValueError(
+                f"default_guidance_scale is {self.default_guidance_scale}; allowed: {low} to {high}"
+            )
+        return self
+
+
+class Description(Strict):
+    """What a person says about a model.
+
+    Attributes:
+        name: short, for lists.
+        version: of the weights.
+        licence: SPDX expression of the weights.
+        sampling: how it is asked.
+        provenance: data, settings and commands that made it.
+        quality: measured figures by name.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    version: str
+    licence: str
+    sampling: Sampling
+    provenance: dict[str, Any] = {}
+    quality: dict[str, float] = {}
+
+
+class Manifest(Description):
+    """All of ``soundleap.json``."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    kind: Literal["default-family"] = "default-family"
+    sampling_rate: Annotated[int, Field(gt=0)]
+    parts: Parts
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything that shapes a sound: the parts' hashes and the sampling."""
+        shaping = self.model_dump(mode="json", include={"kind", "parts", "sampling"})
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def networks(self) -> tuple[NetworkName, ...]:
+        """The networks that are there."""
+        both: tuple[NetworkName, ...] = ("student", "teacher")
+        return tuple(name for name in both if getattr(self.parts, name) is not None)
+
+    @property
+    def size_in_bytes(self) -> int:
+        """Bytes of all parts in the folder; a built-in text encoder does not count."""
+        parts = [self.parts.codec, self.parts.vocoder, self.parts.student, self.parts.teacher]
+        total = sum(part.bytes for part in parts if part is not None)
+        text = self.parts.text
+        return total + (0 if text == "builtin" else sum(f.bytes for f in text.files.values()))
+
+    @model_validator(mode="after")
+    def _some_network(self) -> Manifest:
+        if not self.networks:
+            raise ValueError("parts hold neither a student nor a teacher")
+        return self
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a model folder's ``soundleap.json``.
+
+    Raises:
+        BundleError: if it is missing, made by a newer version, or not valid (all faults at once).
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is no model folder: it has no {MANIFEST_NAME}") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"can't read {path}: {error}") from None
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if not isinstance(version, int):
+        raise BundleError(f"{path} is not a model description: it has no format_version")
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has format_version {version}, this Soundleap reads up to {FORMAT_VERSION}: "
+            "upgrade with `pip install -U soundleap`"
+        )
+    try:
+        return Manifest.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'model'}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise BundleError(f"{path} is not valid: {faults}") from None

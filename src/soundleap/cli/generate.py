@@ -1,0 +1,190 @@
+"""`soundleap generate`: sounds from text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from soundleap.errors import InputError
+
+if TYPE_CHECKING:
+    from soundleap.bundle import Bundle
+    from soundleap.requests import Request
+
+
+def generate(
+    prompts: Annotated[
+        list[str] | None, typer.Argument(metavar="PROMPT...", help="What is to be heard.")
+    ] = None,
+    prompts_file: Annotated[
+        Path | None,
+        typer.Option("--prompts", help="File with a prompt a line, or .jsonl with settings each."),
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="A file for one sound, or a folder.")
+    ] = ".",
+    audio_format: Annotated[
+        str | None, typer.Option("--format", help="wav, flac, ogg, opus or mp3.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Sounds for each prompt.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the first sound; the others count up. Drawn if left out.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Network queries (or solver steps).")] = None,
+    guidance: Annotated[float | None, typer.Option(help="1 is none; more is closer.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What is not to be heard.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds.  [default: 5]")] = None,
+    teacher: Annotated[bool, typer.Option("--teacher", help="Use the slow teacher.")] = False,
+    model: Annotated[
+        str | None, typer.Option(help="Name, folder or hub id (see `soundleap models`).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    spectrogram: Annotated[
+        bool, typer.Option("--spectrogram", help="Also write a picture beside each sound.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", help="Don't write settings into the files.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", help="Repeat the sound of a generated file.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --from: allow another model.")
+    ] = False,
+) -> None:
+    """Make sounds from text.
+
+    Every file carries its settings (see `soundleap show`); `--from FILE` makes the same again.
+    """
+    from soundleap.requests import Request, spread_seeds
+    from soundleap.resolve import open_model
+
+    settings = {
+        "negative_prompt": negative,
+        "duration_in_s": duration,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+        "network": "teacher" if teacher else None,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    texts = prompts or []
+    if from_file is not None:
+        others = [
+            *given,
+            *(["seed"] if seed is not None else []),
+            *(["count"] if count != 1 else []),
+        ]
+        _refuse_others(texts, prompts_file, others)
+        bundle = open_model(model)
+        requests, dtype = _repeated(from_file, bundle, force)
+    else:
+        common = Request("", **given)  # pyright: ignore[reportArgumentType]
+        requests = spread_seeds(_requests(texts, prompts_file, common), seed, count)
+        bundle, dtype = open_model(model), None
+    writer = _Writer(requests, output, audio_format, overwrite, spectrogram, not no_metadata, quiet)
+    _check(requests, bundle)
+    writer.run(bundle, device, dtype)
+
+
+class _Writer:
+    """Plans the files, makes the sounds and writes each as soon as it is there."""
+
+    def __init__(
+        self,
+        requests: list[Request],
+        output: str,
+        audio_format: str | None,
+        overwrite: bool,
+        spectrogram: bool,
+        metadata: bool,
+        quiet: bool,
+    ) -> None:
+        from soundleap.audio.names import check_writable, plan_paths
+
+        sounds = [(request.prompt, request.seed or 0) for request in requests]
+        self.paths = plan_paths(output, sounds, audio_format)
+        self.pictures = [path.with_suffix(".png") for path in self.paths] if spectrogram else []
+        check_writable([*self.paths, *self.pictures], overwrite=overwrite)
+        self.requests = requests
+        self.format = audio_format
+        self.overwrite = overwrite
+        self.metadata = metadata
+        self.quiet = quiet
+
+    def run(self, bundle: Bundle, device: str, dtype: str | None) -> None:
+        """Make and write everything."""
+        from tqdm import tqdm
+
+        from soundleap.generator import Generator
+        from soundleap.pipeline import TextToAudio
+
+        generator = Generator(TextToAudio(bundle, device=device, dtype=dtype))
+        hidden = True if self.quiet else None  # None: shown on a terminal only
+        with tqdm(total=len(self.requests), unit="sound", disable=hidden, leave=False) as bar:
+            for position, result in generator.stream(self.requests):
+                line = self._write(position, result)
+                bar.update()
+                if not self.quiet:
+                    with bar.external_write_mode():
+                        typer.echo(line)
+
+    def _write(self, position: int, result: Any) -> str:
+        from soundleap.audio.io import write_audio
+        from soundleap.audio.picture import write_spectrogram
+
+        path, rate = self.paths[position], result.sampling_rate
+        write_audio(
+            path,
+            result.waveform,
+            rate,
+            format=self.format,
+            metadata=result.metadata if self.metadata else None,
+            overwrite=self.overwrite,
+        )
+        if self.pictures:
+            picture = self.pictures[position]
+            write_spectrogram(picture, result.waveform, rate, overwrite=self.overwrite)
+        seconds, length = sum(result.seconds.values()), result.waveform.shape[1] / rate
+        return (
+            f"{path}  seed {result.seed}  {length:g} s in {seconds:.2f} s "
+            f"(real-time factor {seconds / length:.3f})"
+        )
+
+
+def _refuse_others(texts: list[str], prompts_file: Path | None, given: list[str]) -> None:
+    others = (["a prompt"] if texts else []) + (["--prompts"] if prompts_file else []) + given
+    if others:
+        raise InputError(f"--from repeats a file as it is; leave out: {', '.join(others)}")
+
+
+def _repeated(path: Path, bundle: Bundle, force: bool) -> tuple[list[Request], str | None]:
+    from soundleap.cli.jobs import check_same_model, repeat_request
+
+    request, metadata = repeat_request(path)
+    if not force:
+        check_same_model(path, metadata, bundle.manifest)
+    return [request], metadata.get("dtype")
+
+
+def _requests(texts: list[str], prompts_file: Path | None, common: Request) -> list[Request]:
+    from dataclasses import replace
+
+    from soundleap.cli.jobs import read_prompts
+
+    requests = [replace(common, prompt=text) for text in texts]
+    if prompts_file is not None:
+        requests += read_prompts(prompts_file, common)
+    if not requests:
+        raise InputError("no prompt is given; give PROMPT, --prompts FILE or --from FILE")
+    return requests
+
+
+def _check(requests: list[Request], bundle: Bundle) -> None:
+    """Check values before torch and the model are loaded; tokens are counted later."""
+    from soundleap.requests import complete_all
+
+    complete_all(requests, bundle.manifest)

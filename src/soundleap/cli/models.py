@@ -1,0 +1,59 @@
+"""`soundleap models`: what is here."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+IMPORT_NOTE = (
+    "This version has no importers for other projects' checkpoints; "
+    "it reads model folders and hub ids of its own format."
+)
+
+
+def models(
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Model folders or hub ids; left out: known models.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List models with licence, size, limits and measured quality."""
+    from soundleap.errors import BundleError
+    from soundleap.resolve import KNOWN_MODELS, open_model
+
+    rows: dict[str, dict[str, Any]] = {}
+    for source in sources or KNOWN_MODELS:
+        try:
+            rows[source] = _facts(open_model(source))
+        except BundleError as error:
+            if sources:
+                raise
+            rows[source] = {"missing": str(error)}
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for source, facts in rows.items():
+        typer.echo(source)
+        for name, value in facts.items():
+            typer.echo(f"  {name:<20}{value}")
+    typer.echo(IMPORT_NOTE)
+
+
+def _facts(bundle: Any) -> dict[str, Any]:
+    manifest = bundle.manifest
+    sampling = manifest.sampling
+    facts: dict[str, Any] = {
+        "name": f"{manifest.name} {manifest.version}",
+        "licence": manifest.licence,
+        "size": f"{manifest.size_in_bytes / 1e6:.1f} MB",
+        "sampling_rate": f"{manifest.sampling_rate} Hz",
+        "duration_in_s": f"{sampling.min_duration_in_s:g} to {sampling.max_duration_in_s:g}",
+        "guidance_scale": f"{sampling.default_guidance_scale:g} by default",
+    }
+    for network in manifest.networks:
+        default, most = sampling.step_limits(network)
+        low, high = sampling.guidance_limits(network)
+        facts[network] = f"1 to {most} steps (default {default}), guidance {low:g} to {high:g}"
+    return {**facts, **manifest.quality, "folder": str(bundle.folder)}

@@ -1,0 +1,134 @@
+"""Lists of requests in, sounds out: what the command line, servers and clusters call."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundleap.errors import check_range
+from soundleap.pipeline import TextToAudio
+from soundleap.requests import Request, Sample
+
+__all__ = ["Generator", "Request", "Result"]
+
+DEFAULT_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """One sound.
+
+    Attributes:
+        waveform: ``[C, S] float32`` in [-1, 1].
+        sampling_rate: in Hz.
+        seed: the seed that was used.
+        metadata: what the sound was made with.
+        seconds: this sound's share of the time its batch spent in each stage: text, network, codec.
+    """
+
+    waveform: NDArray[np.float32]
+    sampling_rate: int
+    seed: int
+    metadata: dict[str, Any]
+    seconds: dict[str, float]
+
+
+class Generator:
+    """A loaded model that serves requests in batches."""
+
+    def __init__(
+        self,
+        source: str | Path | TextToAudio | None = None,
+        *,
+        device: str = "auto",
+        dtype: str | None = None,
+        max_batch_size: int = DEFAULT_BATCH_SIZE,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            source: as for `TextToAudio.from_pretrained`, or a loaded pipeline (which keeps its own
+                device and dtype).
+            device: "auto" takes a CUDA device where there is one, else the CPU.
+            dtype: "float32" (None) or "bfloat16", for the networks only.
+            max_batch_size: most samples that are made at once.
+
+        Raises:
+            InputError: for a value that is not allowed.
+            BundleError: if the model is missing, damaged or made by a newer version.
+        """
+        check_range("max_batch_size", max_batch_size, 1, 1024)
+        self.max_batch_size = max_batch_size
+        self.pipeline = (
+            source
+            if isinstance(source, TextToAudio)
+            else TextToAudio.from_pretrained(source, device=device, dtype=dtype)
+        )
+
+    def warm_up(self, network: str | None = None) -> None:
+        """Make one shortest sound, so that the first request does not pay for loading.
+
+        Args:
+            network: "student" or "teacher"; None warms up what the model has, student first.
+        """
+        manifest = self.pipeline.manifest
+        request = Request(
+            "warm up",
+            duration_in_s=manifest.sampling.min_duration_in_s,
+            num_inference_steps=1,
+            seed=0,
+            network=network or manifest.networks[0],  # pyright: ignore[reportArgumentType]
+        )
+        self.generate([request])
+
+    def generate(self, requests: Sequence[Request]) -> list[Result]:
+        """Make a sound for every request, in their order.
+
+        Raises:
+            InputError: for the first request that is not allowed, before any work.
+            NotFiniteError: if the model gives NaN or infinity.
+        """
+        found = dict(self.stream(requests))
+        return [found[i] for i in range(len(requests))]
+
+    def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Result]]:
+        """Give each sound with its request's position as soon as its batch is done.
+
+        Requests that share network, steps and the presence of a negative prompt are batched, so
+        positions do not always rise.
+
+        Raises:
+            InputError: for the first request that is not allowed, before any work.
+            NotFiniteError: if the model gives NaN or infinity.
+        """
+        return self._run(self.pipeline.check(requests))
+
+    def _run(self, samples: Sequence[Sample]) -> Iterator[tuple[int, Result]]:
+        for rows in batches(samples, self.max_batch_size):
+            audios, metadata, seconds = self.pipeline.run([samples[i] for i in rows])
+            share = {stage: value / len(rows) for stage, value in seconds.items()}
+            for i, audio, entry in zip(rows, audios, metadata, strict=True):
+                rate = self.pipeline.codec.sampling_rate
+                yield i, Result(audio, rate, samples[i].seed, entry, dict(share))
+
+
+def batches(samples: Sequence[Sample], max_batch_size: int) -> list[list[int]]:
+    """Group the positions of samples that can run together, longest sounds first in a group.
+
+    Groups come in the order of their first sample.
+    """
+    groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for i, sample in enumerate(samples):
+        key = (sample.network, sample.num_inference_steps, bool(sample.negative_prompt))
+        groups[key].append(i)
+    cut: list[list[int]] = []
+    for rows in groups.values():
+        rows.sort(key=lambda i: -samples[i].duration_in_s)  # stable: little padding in a batch
+        cut += [rows[i : i + max_batch_size] for i in range(0, len(rows), max_batch_size)]
+    return cut

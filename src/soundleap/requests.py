@@ -1,0 +1,221 @@
+"""What one sample is asked for, and the check of it against a model's limits."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast, get_args
+
+from soundleap.bundle_schema import Manifest, NetworkName, Sampling
+from soundleap.errors import InputError, check_range, unknown_name
+
+DEFAULT_DURATION_IN_S = 5.0
+MAX_SEED = 2**64 - 1
+MAX_CHARACTERS = 1000
+"""Longest prompt in characters; the text encoder's limit in tokens comes on top."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sound to be made.
+
+    Attributes:
+        prompt: what is to be heard.
+        negative_prompt: what is not; None for nothing.
+        duration_in_s: length of the sound.
+        num_inference_steps: network queries (student) or solver steps (teacher); None takes the
+            model's default.
+        guidance_scale: 1 is no guidance, more follows the prompt more closely; None takes the
+            model's default.
+        seed: 0 to 2^64 - 1; None draws one.
+        network: "student" or "teacher".
+    """
+
+    prompt: str
+    negative_prompt: str | None = None
+    duration_in_s: float = DEFAULT_DURATION_IN_S
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+    network: NetworkName = "student"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A `Request` with every default filled in and every value checked."""
+
+    prompt: str
+    negative_prompt: str | None
+    duration_in_s: float
+    num_inference_steps: int
+    guidance_scale: float
+    seed: int
+    network: NetworkName
+
+
+def draw_seed() -> int:
+    """Draw a seed from the operating system, small enough to type."""
+    return secrets.randbelow(2**32)
+
+
+def requests_from_lists(
+    prompt: str | Sequence[str],
+    columns: Mapping[str, Any],
+    seed: int | Sequence[int] | None,
+    count: int,
+    common: Request,
+) -> list[Request]:
+    """Make requests from single values and lists with one entry per prompt, seeds spread.
+
+    Args:
+        prompt: one text or several.
+        columns: fields of `Request` by name: one value for all, or a list.
+        seed: see `spread_seeds`; a list gives each prompt its own.
+        count: samples of each prompt.
+        common: the other fields.
+
+    Raises:
+        InputError: for an empty list, or one whose length is not the number of prompts.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    if not prompts:
+        raise InputError("prompt is an empty list; give at least one text")
+    single = None if isinstance(seed, Sequence) else seed
+    own = {"seed": seed} if isinstance(seed, Sequence) else {}
+    rows = {name: _column(name, value, len(prompts)) for name, value in {**columns, **own}.items()}
+    requests = [
+        replace(common, prompt=text, **{name: values[i] for name, values in rows.items()})
+        for i, text in enumerate(prompts)
+    ]
+    return spread_seeds(requests, single, count)
+
+
+def _column(name: str, value: Any, size: int) -> list[Any]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return [value] * size
+    values = list(cast("Sequence[Any]", value))
+    if len(values) != size:
+        raise InputError(f"{name} has {len(values)} entries for {size} prompts; make them equal")
+    return values
+
+
+def spread_seeds(requests: Sequence[Request], seed: int | None, count: int = 1) -> list[Request]:
+    """Repeat requests and give every sample a seed.
+
+    A request's own seed s becomes s, s + 1, ... over its repetitions. The others share `seed`
+    (drawn if None): sample number k of the whole list takes seed + k.
+
+    Raises:
+        InputError: unless count is at least 1 and every seed is in range.
+    """
+    _check_whole("count", count, 1, 10_000)
+    first = draw_seed() if seed is None else _check_whole("seed", seed, 0, MAX_SEED)
+    spread: list[Request] = []
+    for request in requests:
+        own = request.seed
+        for repeat in range(count):
+            value = first + len(spread) if own is None else _whole("seed", own) + repeat
+            spread.append(replace(request, seed=_check_whole("seed", value, 0, MAX_SEED)))
+    return spread
+
+
+def complete(request: Request, manifest: Manifest) -> Sample:
+    """Fill in a model's defaults and check every value.
+
+    Raises:
+        InputError: naming the first value that is not allowed, and what is.
+    """
+    if request.network not in get_args(NetworkName):
+        raise unknown_name("network", str(request.network), get_args(NetworkName))
+    if request.network not in manifest.networks:
+        there = ", ".join(manifest.networks)
+        raise InputError(f"model {manifest.name} has no {request.network}; it has: {there}")
+    sampling = manifest.sampling
+    sample = Sample(**{**asdict(request), **_filled(request, sampling)})
+    _check_texts(sample)
+    low, high = sampling.min_duration_in_s, sampling.max_duration_in_s
+    check_range("duration_in_s", sample.duration_in_s, low, high, "s")
+    _check_negative(sample, sampling)
+    return sample
+
+
+def complete_all(
+    requests: Sequence[Request],
+    manifest: Manifest,
+    check: Callable[[Sample], None] | None = None,
+) -> list[Sample]:
+    """Apply `complete`, and another check, to each request.
+
+    Raises:
+        InputError: for the first value that is not allowed; says which request if several.
+    """
+    samples: list[Sample] = []
+    for i, request in enumerate(requests):
+        try:
+            samples.append(complete(request, manifest))
+            if check is not None:
+                check(samples[-1])
+        except InputError as error:
+            place = f"request {i + 1} of {len(requests)}: " if len(requests) > 1 else ""
+            raise InputError(f"{place}{error}") from None
+    return samples
+
+
+def _filled(request: Request, sampling: Sampling) -> dict[str, Any]:
+    default, most = sampling.step_limits(request.network)
+    steps = default if request.num_inference_steps is None else request.num_inference_steps
+    scale = request.guidance_scale
+    guidance = _number(
+        "guidance_scale", sampling.default_guidance_scale if scale is None else scale
+    )
+    check_range("guidance_scale", guidance, *sampling.guidance_limits(request.network))
+    seed = draw_seed() if request.seed is None else request.seed
+    return {
+        "num_inference_steps": _check_whole("num_inference_steps", steps, 1, most),
+        "guidance_scale": guidance,
+        "duration_in_s": _number("duration_in_s", request.duration_in_s),
+        "seed": _check_whole("seed", seed, 0, MAX_SEED),
+    }
+
+
+def _check_texts(sample: Sample) -> None:
+    for name, text in (("prompt", sample.prompt), ("negative_prompt", sample.negative_prompt)):
+        if not isinstance(text, str) and not (name == "negative_prompt" and text is None):
+            raise InputError(f"{name} is {text!r}; give a text")
+        if text is not None and len(text) > MAX_CHARACTERS:
+            raise InputError(
+                f"{name} has {len(text)} characters; allowed: at most {MAX_CHARACTERS}"
+            )
+    if not sample.prompt.strip():
+        raise InputError("prompt is empty; say what is to be heard")
+
+
+def _check_negative(sample: Sample, sampling: Sampling) -> None:
+    if not sample.negative_prompt:
+        return
+    if sample.guidance_scale == 1:
+        raise InputError(
+            "negative_prompt does nothing at guidance_scale 1; raise guidance_scale or leave it out"
+        )
+    if sample.network == "student" and sampling.guidance_range[0] > 1:
+        raise InputError("this model's student takes no negative_prompt; use its teacher")
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{name} is {value!r}; give a number")
+    return float(value)
+
+
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"{name} is {value!r}; give a whole number")
+    return value
+
+
+def _check_whole(name: str, value: object, low: int, high: int) -> int:
+    number = _whole(name, value)
+    if not low <= number <= high:
+        raise InputError(f"{name} is {number}; allowed: {low} to {high}")
+    return number
