@@ -24,9 +24,7 @@ def stft(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
     n_fft = window.shape[0]
     side = (n_fft - hop_length) // 2
     padded = functional.pad(waveform[:, None], (side, side), mode="reflect")[:, 0]
-    return torch.stft(
-        padded, n_fft, hop_length, window=window, center=False, return_complex=True
-    )
+    return torch.stft(padded, n_fft, hop_length, window=window, center=False, return_complex=True)
 
 
 def istft(spectrum: Tensor, window: Tensor, hop_length: int) -> Tensor:

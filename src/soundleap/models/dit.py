@@ -46,9 +46,9 @@ class Attention(nn.Module):
         self, x: Tensor, context: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor] | None
     ) -> Tensor:
         """Map ``x [B, L, W]`` and ``context [B, N, D]``; mask ``[B, 1, 1, N]`` is True to attend."""
-        q = self.query_norm(self._split(self.query(x)))
+        q = self.query_norm(self._split(self.query(x)).float())
         k, v = self.key_value(context).chunk(2, dim=-1)
-        k, v = self.key_norm(self._split(k)), self._split(v)
+        k, v = self.key_norm(self._split(k).float()), self._split(v)
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
         y = scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=mask)
@@ -64,9 +64,7 @@ class Block(nn.Module):
     def __init__(self, config: DiTConfig):
         super().__init__()
         width = config.width
-        self.norms = nn.ModuleList(
-            nn.LayerNorm(width, elementwise_affine=False) for _ in range(2)
-        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
         self.cross_norm = nn.LayerNorm(width)
         self.self_attention = Attention(width, config.heads)
         self.cross_attention = Attention(width, config.heads, config.text_dim)

@@ -123,7 +123,9 @@ def _claim(folder: Path, settings: RunSettings) -> None:
         other = [k for k in values if k not in free and before.get(k) != values[k]]
         if other:
             changes = ", ".join(f"{k}: {before.get(k)} -> {values[k]}" for k in other)
-            raise InputError(f"{folder} holds a run with other settings ({changes}); use another run_dir")
+            raise InputError(
+                f"{folder} holds a run with other settings ({changes}); use another run_dir"
+            )
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
@@ -153,7 +155,9 @@ def _report(
     values = {name: float(value) for name, value in stats.items()}
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
-        raise NotFiniteError(f"{', '.join(bad)} not finite at iteration {iteration}; the last checkpoint stays")
+        raise NotFiniteError(
+            f"{', '.join(bad)} not finite at iteration {iteration}; the last checkpoint stays"
+        )
     line = {"iteration": iteration, "seconds": round(seconds, 1), **values}
     with (folder / "stats.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

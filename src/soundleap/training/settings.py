@@ -87,7 +87,10 @@ def stage_name(kind: type[RunSettings]) -> str:
 
 def as_dict(settings: RunSettings) -> dict[str, Any]:
     """Return the settings as plain values, to be written as YAML or JSON."""
-    return dataclasses.asdict(settings)
+    values = dataclasses.asdict(settings)
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
+    }
 
 
 def _read_preset(preset: str) -> Mapping[str, Any]:

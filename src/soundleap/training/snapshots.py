@@ -54,7 +54,9 @@ def plot_losses(stats: list[dict[str, float]], path: Path) -> None:
     from matplotlib import pyplot
 
     names = sorted({key for line in stats for key in line} - {"iteration", "seconds"})
-    figure, axes = pyplot.subplots(len(names) or 1, 1, figsize=(8, 2.2 * (len(names) or 1)), squeeze=False)
+    figure, axes = pyplot.subplots(
+        len(names) or 1, 1, figsize=(8, 2.2 * (len(names) or 1)), squeeze=False
+    )
     for axis, name in zip(axes[:, 0], names, strict=True):
         points = [(line["iteration"], line[name]) for line in stats if name in line]
         x, y = (np.array(v) for v in zip(*points, strict=True))

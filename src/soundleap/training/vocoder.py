@@ -157,7 +157,11 @@ class VocoderStory:
             mel = self.codec.decode(self.codec.encode(self.front_end(real)),
                                     torch.randn(8, 80, 2 * frames, generator=generator).to(self.device))  # fmt: skip
             fake = self._synthesise(self.average, mel, generator)  # type: ignore[arg-type]
-        pairs = {f"{i}-{kind}": w[i].cpu() for i in range(8) for kind, w in (("real", real), ("codec", fake))}
+        pairs = {
+            f"{i}-{kind}": w[i].cpu()
+            for i in range(8)
+            for kind, w in (("real", real), ("codec", fake))
+        }
         write_sounds(folder / f"snapshot-{iteration:06d}", pairs, self.config.mel.sampling_rate)
 
     def export(self, folder: Path) -> None:
@@ -167,7 +171,10 @@ class VocoderStory:
 
 def _adamw(module: nn.Module, settings: VocoderSettings, scale: float) -> torch.optim.Optimizer:
     optimizer = torch.optim.AdamW(
-        module.parameters(), settings.learning_rate, betas=(0.8, 0.99), weight_decay=settings.weight_decay
+        module.parameters(),
+        settings.learning_rate,
+        betas=(0.8, 0.99),
+        weight_decay=settings.weight_decay,
     )
     for group in optimizer.param_groups:
         group["lr_scale"] = scale

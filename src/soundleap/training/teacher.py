@@ -1,0 +1,139 @@
+"""Stage 4: the diffusion teacher, a transformer that predicts v."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from soundleap.data.latents import LatentCache
+from soundleap.diffusion.denoisers import Prediction, training_target
+from soundleap.diffusion.schedules import NoiseSchedule
+from soundleap.models.dit import DiT, DiTConfig
+from soundleap.models.store import save_module
+from soundleap.training.batches import Batches, LatentBatch, masked_mean
+from soundleap.training.ema import make_ema, update_ema, warm_decay
+from soundleap.training.loop import make_accelerator
+from soundleap.training.previews import preview
+from soundleap.training.settings import STRICT, RunSettings
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class TeacherSettings(RunSettings):
+    """Settings of `train teacher`; `batch_size` counts latent vectors (128 ms each)."""
+
+    cache: str
+    heldout_cache: str
+    codec: str
+    vocoder: str | None = None
+    width: int = 256
+    blocks: int = 6
+    heads: int = 4
+    prediction: Prediction = "v"
+    drop_text: float = 0.1
+    ema: float = 0.999
+    preview_prompts: tuple[str, ...] = (
+        "a dog barks",
+        "rain",
+        "slow piano waltz in c minor",
+        "a man speaks",
+    )
+    preview_guidance: float = 3.0
+
+
+class TeacherStory:
+    """Denoising score matching on cached latents."""
+
+    def __init__(self, settings: TeacherSettings, *, progress: bool = True):
+        self.settings = settings
+        self.accelerator = make_accelerator(settings)
+        self.device = self.accelerator.device
+        self.schedule = NoiseSchedule.scaled_linear()
+        cache = LatentCache(settings.cache)
+        self.batches = Batches(
+            cache, tokens=settings.batch_size, seed=settings.seed, drop_text=settings.drop_text
+        )
+        self.heldout = LatentCache(settings.heldout_cache)
+        self.config = DiTConfig(
+            channels=cache.channels,
+            text_dim=cache.text([cache.empty]).embeds.shape[2],
+            width=settings.width,
+            blocks=settings.blocks,
+            heads=settings.heads,
+        )
+        torch.manual_seed(settings.seed)
+        self.network = DiT(self.config).to(self.device)
+        self.average = make_ema(self.network)
+        self.modules: dict[str, nn.Module] = {"network": self.network, "average": self.average}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "network": torch.optim.AdamW(
+                self.network.parameters(),
+                settings.learning_rate,
+                betas=(0.9, 0.99),
+                weight_decay=settings.weight_decay,
+            )
+        }
+
+    def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """One step of denoising."""
+        batch = self.batches(iteration, generator)
+        loss = self._loss(self.network, batch, generator).mean()
+        optimizer = self.optimizers["network"]
+        optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
+        optimizer.step()
+        update_ema(self.average, self.network, warm_decay(self.settings.ema, iteration))
+        return {"loss": loss.detach()}
+
+    def _loss(self, network: nn.Module, batch: LatentBatch, generator: torch.Generator) -> Tensor:
+        """Return each item's loss ``[B]``; the timesteps of a batch are spread evenly."""
+        x_0, mask = batch.x_0.to(self.device), batch.mask.to(self.device)
+        count = len(x_0)
+        shift = torch.rand((), generator=generator, dtype=torch.float64)
+        spread = (torch.randperm(count, generator=generator) + shift) / count
+        t = (spread * self.schedule.num_train_steps).floor().to(self.device)
+        eps = torch.randn(x_0.shape, generator=generator).to(self.device)
+        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+        x_t = self.schedule.add_noise(x_0, eps, t)
+        target = training_target(x_0, eps, alpha, sigma, self.settings.prediction)
+        with self.accelerator.autocast():
+            output = network(
+                x_t,
+                t.float(),
+                text_embeds=batch.text.embeds.to(self.device),
+                text_mask=batch.text.mask.to(self.device),
+                latent_mask=mask,
+            )
+        return masked_mean((output.float() - target) ** 2, mask)
+
+    def snapshot(self, iteration: int, folder: Path) -> None:
+        """Write the held-out loss, and sounds for the preview prompts."""
+        value = self.heldout_loss()
+        with (folder / "heldout.tsv").open("a", encoding="utf-8") as file:
+            file.write(f"{iteration}\t{value:.5f}\n")
+        preview(
+            folder / f"snapshot-{iteration:06d}",
+            self.average,
+            self.schedule,
+            self.settings.prediction,
+            prompts=self.settings.preview_prompts,
+            guidance_scale=self.settings.preview_guidance,
+            codec=Path(self.settings.codec),
+            vocoder=None if self.settings.vocoder is None else Path(self.settings.vocoder),
+        )
+
+    @torch.no_grad()
+    def heldout_loss(self) -> float:
+        """Return the averaged network's loss on the held-out split, with fixed draws."""
+        batches = Batches(self.heldout, tokens=1280, seed=0, drop_text=0.0)
+        generator = torch.Generator().manual_seed(0)
+        losses = [self._loss(self.average, batches(i, generator), generator) for i in range(8)]
+        return float(torch.cat(losses).mean())
+
+    def export(self, folder: Path) -> None:
+        """Write the averaged network."""
+        save_module(folder / "teacher.safetensors", self.average, asdict(self.config))
