@@ -20,8 +20,15 @@ class LatentBatch:
     text: TextStates
 
 
+TEXT_COST = 8
+
+
 class Batches:
-    """Cuts every epoch into batches of at most `tokens` latent vectors (padding counted)."""
+    """Cuts every epoch into batches of about equal cost.
+
+    An item costs its latent vectors (padding counted) and `TEXT_COST` for its text; a batch costs at
+    most `tokens`.
+    """
 
     def __init__(self, cache: LatentCache, *, tokens: int, seed: int, drop_text: float):
         self.cache, self.tokens, self.seed, self.drop_text = cache, tokens, seed, drop_text
@@ -57,7 +64,8 @@ class Batches:
         batches: list[list[int]] = [[]]
         for index in order:
             length = int(self.cache.lengths[index])
-            if batches[-1] and length * (len(batches[-1]) + 1) > self.tokens:
+            cost = (length + TEXT_COST) * (len(batches[-1]) + 1)
+            if batches[-1] and cost > self.tokens:
                 batches.append([])
             batches[-1].append(index)
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
