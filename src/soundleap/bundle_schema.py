@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -55,14 +55,20 @@ class TextPart(Strict):
     files: dict[PlainName, FileHash]
 
 
+class BuiltinText(Strict):
+    """The text encoder that comes with the package, by the SHA-256 of its files' hashes."""
+
+    builtin: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class Parts(Strict):
-    """The files of a model; "builtin" is the text encoder that comes with the package."""
+    """The files of a model."""
 
     codec: Part
     vocoder: Part
     student: Part | None = None
     teacher: Part | None = None
-    text: Literal["builtin"] | TextPart = "builtin"
+    text: BuiltinText | TextPart
 
 
 class Schedule(Strict):
@@ -180,7 +186,8 @@ class Manifest(Description):
         parts = [self.parts.codec, self.parts.vocoder, self.parts.student, self.parts.teacher]
         total = sum(part.bytes for part in parts if part is not None)
         text = self.parts.text
-        return total + (0 if text == "builtin" else sum(f.bytes for f in text.files.values()))
+        own = sum(file.bytes for file in text.files.values()) if isinstance(text, TextPart) else 0
+        return total + own
 
     @model_validator(mode="after")
     def _some_network(self) -> Manifest:
@@ -202,7 +209,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{folder} is no model folder: it has no {MANIFEST_NAME}") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"can't read {path}: {error}") from None
-    version = values.get("format_version") if isinstance(values, dict) else None
+    record = cast("dict[str, Any]", values) if isinstance(values, dict) else {}
+    version = record.get("format_version")
     if not isinstance(version, int):
         raise BundleError(f"{path} is not a model description: it has no format_version")
     if version > FORMAT_VERSION:

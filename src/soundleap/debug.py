@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from soundleap.audio.mel import LogMel, MelConfig
-from soundleap.bundle import Bundle, BundleParts, save_bundle
+from soundleap.bundle import Bundle
 from soundleap.bundle_schema import Description, Sampling
+from soundleap.bundle_writer import BundleParts, save_bundle
 from soundleap.models.codec import Codec
 from soundleap.models.dit import DiT, DiTConfig
 from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
@@ -24,9 +25,12 @@ def write_untrained_bundle(folder: str | Path, *, seed: int = 0) -> Bundle:
         seed: another seed gives another model.
     """
     generator = torch.Generator().manual_seed(seed)
-    sizes = {"channels": 16, "width": 32, "blocks": 2, "heads": 2}
     with torch.random.fork_rng(devices=[]):
-        teacher, student = DiT(DiTConfig(**sizes)), DiT(DiTConfig(**sizes, guided=True))
+        torch.manual_seed(seed)
+        teacher, student = (
+            DiT(DiTConfig(channels=16, width=32, blocks=2, heads=2, guided=guided))
+            for guided in (False, True)
+        )
         vocoder = ISTFTVocoder(ISTFTVocoderConfig(width=16, blocks=1))
     for module in (teacher, student, vocoder):
         _randomise(module, generator)

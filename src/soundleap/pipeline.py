@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soundleap._version import __version__
-from soundleap.bundle import Bundle, BundleParts, save_bundle
+from soundleap.bundle import Bundle
 from soundleap.bundle_schema import CARD_NAME, Description, NetworkName
+from soundleap.bundle_writer import BundleParts, save_bundle
 from soundleap.device import Stages, find_device
 from soundleap.diffusion import sample_generators
 from soundleap.diffusion.sampling import SampleCallback
@@ -284,7 +285,7 @@ def check_finite(value: Tensor, source: str) -> None:
 @contextmanager
 def _progress_bar(
     wanted: bool, steps: int, callback: SampleCallback | None
-) -> Iterator[SampleCallback | None]:
+) -> Generator[SampleCallback | None]:
     if not wanted:
         yield callback
         return

@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from soundleap.errors import AudioFileError, InputError
 
@@ -32,8 +32,8 @@ def unpack(comment: str) -> dict[str, Any] | None:
         values = json.loads(comment)
     except ValueError:
         return None
-    inner = values.get(KEY) if isinstance(values, dict) else None
-    return inner if isinstance(inner, dict) else None
+    inner = cast("dict[str, Any]", values).get(KEY) if isinstance(values, dict) else None
+    return cast("dict[str, Any]", inner) if isinstance(inner, dict) else None
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from soundleap.audio.metadata import read_metadata
 from soundleap.bundle_schema import Manifest
@@ -44,11 +44,12 @@ def _from_json(place: str, line: str, common: Request) -> Request:
         raise InputError(f"{place}: not valid JSON: {error}") from None
     if not isinstance(values, dict) or "prompt" not in values:
         raise InputError(f"{place}: needed is an object with a prompt")
+    settings = cast("dict[str, Any]", values)
     known = Request.__dataclass_fields__
-    for key in values:
+    for key in settings:
         if key not in known:
             raise InputError(f"{place}: {unknown_name('setting', key, known)}")
-    return replace(common, **values)
+    return replace(common, **settings)
 
 
 def repeat_request(path: Path) -> tuple[Request, dict[str, Any]]:

@@ -8,7 +8,13 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-_DRAWS = (torch.Tensor.uniform_, torch.Tensor.normal_)
+_DRAWS = (
+    torch.nn.init.kaiming_uniform_,
+    torch.nn.init.uniform_,
+    torch.nn.init.normal_,
+    torch.Tensor.uniform_,
+    torch.Tensor.normal_,
+)
 
 
 class SkipInit(TorchFunctionMode):
@@ -26,4 +32,7 @@ class SkipInit(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Leave out draws, pass everything else on."""
-        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if func in _DRAWS:
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)

@@ -1,0 +1,159 @@
+"""Writing a model folder."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from soundleap.bundle import TEXT_FILES, Bundle, hash_builtin_text, hash_file
+from soundleap.bundle_schema import (
+    CARD_NAME,
+    MANIFEST_NAME,
+    Description,
+    FileHash,
+    Manifest,
+    Part,
+    Parts,
+    TextPart,
+)
+from soundleap.errors import BundleError, InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from soundleap.models.codec import Codec
+    from soundleap.models.dit import DiT
+
+StoredType = Literal["float16", "float32"]
+STORED_TYPES: dict[str, StoredType] = {
+    "codec": "float32",
+    "vocoder": "float16",
+    "student": "float16",
+    "teacher": "float16",
+}
+"""How each part is stored; a codec is small and its numbers differ widely in size."""
+
+
+@dataclass(frozen=True)
+class BundleParts:
+    """Loaded parts, to be saved.
+
+    Attributes:
+        codec: its latent codec must be a `PatchPCA`.
+        student: network for few queries.
+        teacher: network for many.
+        text_folder: a text encoder's folder, to be copied; None for the built-in one.
+    """
+
+    codec: Codec
+    student: DiT | None = None
+    teacher: DiT | None = None
+    text_folder: Path | None = None
+
+
+def save_bundle(
+    folder: str | Path,
+    parts: BundleParts,
+    description: Description,
+    *,
+    model_card: str | None = None,
+    dtypes: Mapping[str, StoredType] | None = None,
+) -> Bundle:
+    """Write a model folder; it appears whole or not at all.
+
+    Args:
+        folder: must not exist yet, or be empty.
+        parts: what goes in.
+        description: name, licence, sampling and so on.
+        model_card: text of ``MODEL_CARD.md``; None writes a short one from the description.
+        dtypes: how to store each of codec, vocoder, student, teacher; None takes `STORED_TYPES`.
+
+    Returns:
+        The new folder, opened.
+
+    Raises:
+        InputError: if the folder exists and is not empty.
+        BundleError: if it can't be written, or a tensor does not fit its stored type.
+    """
+    target = Path(folder)
+    types: dict[str, StoredType] = {**STORED_TYPES, **(dtypes or {})}
+    with _new_folder(target) as partial:
+        files = {
+            name: _save_part(partial, name, module, config, types[name])
+            for name, module, config in _modules(parts)
+        }
+        own = parts.text_folder
+        text = hash_builtin_text() if own is None else _copy_text(partial, own)
+        manifest = Manifest(
+            **dict(description),
+            sampling_rate=parts.codec.sampling_rate,
+            parts=Parts(**files, text=text),
+        )
+        record = manifest.model_dump_json(indent=1) + "\n"
+        (partial / MANIFEST_NAME).write_text(record, encoding="utf-8")
+        card = _short_card(manifest) if model_card is None else model_card
+        (partial / CARD_NAME).write_text(card, encoding="utf-8")
+    return Bundle(target)
+
+
+def _modules(parts: BundleParts) -> Iterator[tuple[str, nn.Module, Any]]:
+    from soundleap.models.patch_pca import PatchPCA
+
+    latent = parts.codec.latent
+    if not isinstance(latent, PatchPCA):
+        raise BundleError(f"can't save a latent codec of type {type(latent).__name__}")
+    yield "codec", latent, latent.config
+    yield "vocoder", parts.codec.vocoder, parts.codec.vocoder.config
+    for name, network in (("student", parts.student), ("teacher", parts.teacher)):
+        if network is not None:
+            yield name, network, network.config
+
+
+def _save_part(folder: Path, name: str, module: nn.Module, config: Any, dtype: StoredType) -> Part:
+    import torch
+
+    from soundleap.models.store import save_module
+
+    path = folder / f"{name}.safetensors"
+    save_module(path, module, asdict(config), getattr(torch, dtype))
+    return Part(file=path.name, dtype=dtype, **dict(hash_file(path)))
+
+
+def _copy_text(folder: Path, source: Path) -> TextPart:
+    copy = folder / "text"
+    copy.mkdir()
+    files: dict[str, FileHash] = {}
+    for name in TEXT_FILES:
+        shutil.copyfile(source / name, copy / name)
+        files[name] = hash_file(copy / name)
+    return TextPart(folder=copy.name, files=files)
+
+
+@contextmanager
+def _new_folder(target: Path) -> Generator[Path]:
+    """Give a folder beside the target that becomes the target if the block succeeds."""
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise InputError(f"{target} exists and is not an empty folder; give another name")
+    partial = target.parent / f".soundleap-{secrets.token_hex(4)}.partial"
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.replace(target)
+    except OSError as error:
+        raise BundleError(f"can't write {target}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _short_card(manifest: Manifest) -> str:
+    return (
+        f"# {manifest.name} {manifest.version}\n\n"
+        f"Licence: {manifest.licence}. Networks: {', '.join(manifest.networks)}.\n"
+        f"Sounds of {manifest.sampling.min_duration_in_s:g} to "
+        f"{manifest.sampling.max_duration_in_s:g} s from text, made by Soundleap.\n"
+    )
