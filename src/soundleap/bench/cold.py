@@ -1,0 +1,97 @@
+"""Times of the command line in new processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from soundleap.bench.report import ColdStart, Spread
+from soundleap.bench.settings import PROMPTS, BenchSettings
+from soundleap.errors import SoundleapError
+
+_COMMAND = "import sys; from soundleap.cli.main import main; sys.exit(main())"
+"""What the `soundleap` script holds; run by this interpreter, so that both are the same one."""
+
+_IMPORTS = (
+    "import time; start = time.perf_counter(); "
+    "import soundleap.cli.generate, soundleap.generator, soundleap.audio.io; "
+    "print(time.perf_counter() - start)"
+)
+
+
+def measure_cold_start(settings: BenchSettings, steps: int) -> ColdStart:
+    """Run `soundleap generate` in new processes: once to warm the disk's cache, then measured.
+
+    Raises:
+        SoundleapError: if the command fails, with its last line.
+    """
+    environment = _environment(settings.threads)
+    commands = [time_command(settings, steps, environment) for _ in range(settings.runs + 1)]
+    imports = [time_imports(environment) for _ in range(settings.runs + 1)]
+    return ColdStart(
+        network=settings.network,
+        num_inference_steps=steps,
+        duration_in_s=settings.duration_in_s,
+        command_in_s=Spread.of(commands[1:]),
+        import_in_s=Spread.of(imports[1:]),
+    )
+
+
+def time_command(settings: BenchSettings, steps: int, environment: dict[str, str]) -> float:
+    """Give the seconds from the start of one `soundleap generate` to its end, the file written.
+
+    Raises:
+        SoundleapError: if the command fails or leaves no file.
+    """
+    with tempfile.TemporaryDirectory(prefix="soundleap-bench-") as folder:
+        path = Path(folder) / "sound.wav"
+        arguments = generate_arguments(settings, steps, path)
+        start = time.perf_counter()
+        _run(["-c", _COMMAND, *arguments], environment)
+        seconds = time.perf_counter() - start
+        if not path.exists():
+            raise SoundleapError(f"`soundleap {' '.join(arguments)}` wrote no file")
+    return seconds
+
+
+def time_imports(environment: dict[str, str]) -> float:
+    """Give the seconds that a new process spends on the command's imports."""
+    return float(_run(["-c", _IMPORTS], environment))
+
+
+def generate_arguments(settings: BenchSettings, steps: int, path: Path) -> list[str]:
+    """Give the arguments that make the first sound of a case."""
+    model = [] if settings.model is None else ["--model", settings.model]
+    teacher = ["--teacher"] if settings.network == "teacher" else []
+    return [
+        *("generate", PROMPTS[0], "--output", str(path), "--quiet", "--seed", "0"),
+        *("--steps", str(steps), "--duration", f"{settings.duration_in_s!r}"),
+        *("--device", settings.device, *model, *teacher),
+    ]
+
+
+def _environment(threads: int | None) -> dict[str, str]:
+    own = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    return {**os.environ, **own}
+
+
+def _run(arguments: Sequence[str], environment: dict[str, str]) -> str:
+    """Run this interpreter and give what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip() or "it printed no error").splitlines()[-1]
+        raise SoundleapError(f"a new process failed with status {done.returncode}: {last}")
+    return done.stdout
