@@ -1,4 +1,4 @@
-"""``soundleap data``: fetch, prepare, check and render clips for training."""
+"""``soundleap data``: fetch, prepare, check, render and encode clips for training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from soundleap.cli.train import DryRun, Overrides, Preset, Quiet, prepare_process, resolve
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-app = typer.Typer(no_args_is_help=True, help="Clips for training: fetch, prepare, check, render.")
+app = typer.Typer(
+    no_args_is_help=True, help="Clips for training: fetch, prepare, check, render, cache."
+)
 
 _SHOWN = 20
 
@@ -108,6 +112,18 @@ def render(
     _list("failed", [f"{name}: {why}" for name, why in report.failures])
     if report.failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def cache(
+    preset: Preset, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """Compute latents and text states of all training examples; the same command resumes."""
+    prepare_process(dry_run=dry_run, quiet=quiet)
+    from soundleap.training.cache import CacheSettings, make_cache
+
+    settings = resolve(CacheSettings, preset, overrides, dry_run=dry_run)
+    typer.echo(f"{make_cache(settings, progress=not quiet)} examples: {settings.run_dir}")
 
 
 def _advance(bar: tqdm[NoReturn], done: int) -> None:

@@ -21,6 +21,7 @@ COMMANDS = {
     "data": "data:app",
     "train": "train:app",
     "distill": "train:distill",
+    "bundle": "bundle:bundle",
     "evaluate": "evaluate:evaluate",
     "bench": "bench:bench",
 }

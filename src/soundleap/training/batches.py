@@ -26,8 +26,8 @@ TEXT_COST = 8
 class Batches:
     """Cuts every epoch into batches of about equal cost.
 
-    An item costs its latent vectors (padding counted) and `TEXT_COST` for its text; a batch costs at
-    most `tokens`.
+    An item costs its latent vectors (padding counted) and `TEXT_COST` for its text; a batch costs
+    about `tokens` at most.
     """
 
     def __init__(self, cache: LatentCache, *, tokens: int, seed: int, drop_text: float):

@@ -13,9 +13,9 @@ from soundleap.audio.mel import LogMel, MelConfig
 from soundleap.data.examples import ExampleMaker, ExamplePlan
 from soundleap.data.latents import CacheKey, build_cache, digest
 from soundleap.data.pool import AudioPool
-from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig
-from soundleap.models.store import load_state, read_config
 from soundleap.models.text import DEFAULT_FOLDER, TextEncoder
+from soundleap.training.parts import load_codec
+from soundleap.training.records import write_settings
 from soundleap.training.settings import STRICT, RunSettings
 
 
@@ -34,8 +34,7 @@ class CacheSettings(RunSettings):
 def make_cache(settings: CacheSettings, *, progress: bool = True) -> int:
     """Build or complete the cache in ``run_dir``; return its number of examples."""
     torch.set_num_threads(settings.threads)
-    codec = PatchPCA(PatchPCAConfig(**read_config(Path(settings.codec))))
-    load_state(Path(settings.codec), codec)
+    codec = load_codec(Path(settings.codec))
     mel = MelConfig()
     front_end = LogMel(mel)
     pool = AudioPool(settings.manifests, split=settings.split, progress=progress,
@@ -56,7 +55,7 @@ def make_cache(settings: CacheSettings, *, progress: bool = True) -> int:
         with torch.no_grad():
             return codec.encode(front_end(padded[None]))[0]
 
-    return build_cache(
+    count = build_cache(
         Path(settings.run_dir),
         ExampleMaker(pool, plan, settings.seed),
         key,
@@ -64,3 +63,5 @@ def make_cache(settings: CacheSettings, *, progress: bool = True) -> int:
         text_encoder=TextEncoder.default(),
         progress=progress,
     )
+    write_settings(Path(settings.run_dir), settings)
+    return count

@@ -1,4 +1,4 @@
-"""Checkpoints: written under another name and renamed, the last few kept, a damaged one passed over."""
+"""Checkpoints: renamed when whole, the last few kept, damaged ones passed over."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _NAME = re.compile(r"^checkpoint-(\d{9})\.pt$")
 def save_checkpoint(folder: Path, iteration: int, state: dict[str, Any]) -> Path:
     """Write a checkpoint atomically and delete all but the newest `KEEP`."""
     path = folder / f"checkpoint-{iteration:09d}.pt"
+    for left in folder.glob("checkpoint-*.partial"):  # by a process that was killed
+        left.unlink()
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
@@ -55,6 +57,7 @@ def load_latest(folder: Path) -> dict[str, Any] | None:
             logger.warning("checkpoint %s can't be read (%s); trying the one before", path, error)
     if paths:
         raise SoundleapError(
-            f"none of the {len(paths)} checkpoints in {folder} can be read; move them away to start anew"
+            f"none of the {len(paths)} checkpoints in {folder} can be read; "
+            "move them away to start anew"
         )
     return None

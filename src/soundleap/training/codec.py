@@ -11,9 +11,11 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from soundleap.audio.mel import LogMel, MelConfig
+from soundleap.data.manifest import write_text_atomically
 from soundleap.data.pool import AudioPool
 from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig, fit_patch_pca
 from soundleap.models.store import save_module
+from soundleap.training.records import write_settings
 from soundleap.training.settings import STRICT, RunSettings
 
 
@@ -46,7 +48,8 @@ def fit_codec(settings: CodecSettings, *, progress: bool = True) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     save_module(folder / "codec.safetensors", codec, asdict(config))
     report = {"train_mel_l1": mel_error(codec, train), "heldout_mel_l1": mel_error(codec, heldout)}
-    (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_text_atomically(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    write_settings(folder, settings)
     return folder
 
 

@@ -2,11 +2,12 @@
 
     loss = d( f_online(x_t, t, w),  sg f_target( Φ^m(x_t; t -> s, w), s, w ) )
 
-with t a point of a coarse grid, s the point `skip_points` below it (t = 0 below the lowest), and Φ^m the
-teacher's guided solver applied `solver_steps` times: m = 1 jumps the interval, m > 1 walks it.
+with t a point of a coarse grid, s the point `skip_points` below it (t = 0 below the lowest), and
+Φ^m the teacher's guided solver applied `solver_steps` times: m = 1 jumps the interval, m > 1 walks
+it.
 
-Source: Song et al., Consistency Models (2023), algorithm 2; Luo et al., Latent Consistency Models (2023),
-algorithm 1; the walk after the AudioLCM paper (Liu et al., 2024).
+Source: Song et al., Consistency Models (2023), algorithm 2; Luo et al., Latent Consistency Models
+(2023), algorithm 1; the walk after the AudioLCM paper (Liu et al., 2024).
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from soundleap.diffusion.denoisers import Boundary, ConsistencyFunction, Network
 from soundleap.diffusion.guidance import batched_guidance, lcm_to_cfg
 from soundleap.diffusion.schedules import NoiseSchedule, Spacing, coarse_grid
 from soundleap.diffusion.solvers import Solver, solve, walk_path
-from soundleap.models.dit import DiT, DiTConfig
-from soundleap.models.store import load_state, read_config, save_module
+from soundleap.models.dit import DiT
+from soundleap.models.store import save_module
 from soundleap.training.batches import Batches, LatentBatch, masked_mean
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import make_accelerator
+from soundleap.training.parts import load_dit
 from soundleap.training.previews import preview_student
 from soundleap.training.settings import STRICT, RunSettings
 
@@ -67,18 +69,19 @@ class DistillationSettings(RunSettings):
     )
     preview_guidance: float = 3.0
 
-    def __post_init__(self) -> None:
-        """Refuse settings that contradict each other."""
-        super().__post_init__()
+    def faults(self) -> list[str]:
+        """Also refuse settings that contradict each other."""
+        found = super().faults()
         low, high = self.guidance_range
         if not low <= high:
-            raise ValueError(f"guidance_range is {low:g} to {high:g}; the first must not be larger")
+            found.append(f"guidance_range is {low:g} to {high:g}; the first must not be larger")
         if not 1 <= self.skip_points <= self.grid_points:
-            raise ValueError(
+            found.append(
                 f"skip_points is {self.skip_points}; allowed: 1 to grid_points ({self.grid_points})"
             )
         if self.solver_steps < 1:
-            raise ValueError(f"solver_steps is {self.solver_steps}; it must be at least 1")
+            found.append(f"solver_steps is {self.solver_steps}; it must be at least 1")
+        return found
 
 
 class DistillationStory:
@@ -145,7 +148,7 @@ class DistillationStory:
         return masked_mean(self._distance(ours.float() - aim.float()), mask)
 
     def interval(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw grid points t and the points s that lie `skip_points` below, ``[B]`` float64 each."""
+        """Draw grid points t and the points s `skip_points` below them, ``[B]`` float64 each."""
         index = torch.randint(len(self.grid), (count,), generator=generator)
         below = index - self.settings.skip_points
         s = torch.where(below >= 0, self.grid[below.clamp_min(0)], torch.zeros(()).double())
@@ -213,18 +216,12 @@ class DistillationStory:
                 steps=steps,
                 codec=Path(self.settings.codec),
                 vocoder=None if self.settings.vocoder is None else Path(self.settings.vocoder),
+                device=self.device,
             )
 
     def export(self, folder: Path) -> None:
         """Write the averaged student."""
         save_module(folder / "student.safetensors", self.average, asdict(self.config))
-
-
-def load_dit(path: Path) -> DiT:
-    """Load a transformer with the configuration in its file."""
-    network = DiT(DiTConfig(**read_config(path)))
-    load_state(path, network)
-    return network
 
 
 def student_from(teacher: DiT) -> DiT:

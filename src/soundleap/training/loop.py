@@ -1,28 +1,30 @@
-"""The training loop that every stage shares: report, snapshot, checkpoint, stop or step.
+"""The training loop that every stage shares: report, checkpoint, snapshot, stop or step.
 
-Every random draw of iteration *n* comes from a generator seeded with (seed, n), so a resumed run equals a
-straight one without saving any random state. "To resume, run the same command again."
+Every random draw of iteration *n* comes from a generator seeded with (seed, n), so a resumed run
+equals a straight one without saving any random state. "To resume, run the same command again."
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import signal
+import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import yaml
 from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from soundleap.errors import InputError, NotFiniteError
 from soundleap.training.checkpoint import load_latest, save_checkpoint
-from soundleap.training.settings import RunSettings, as_dict
+from soundleap.training.records import Stats, check_stats, claim_folder, not_finite
+from soundleap.training.settings import RunSettings
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +32,13 @@ logger = logging.getLogger(__name__)
 class Story(Protocol):
     """One training stage as the loop sees it."""
 
-    settings: RunSettings
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
+
+    @property
+    def settings(self) -> RunSettings:
+        """The stage's settings."""
+        ...
 
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         """Do one optimisation step and return scalars to report."""
@@ -45,6 +51,23 @@ class Story(Protocol):
     def export(self, folder: Path) -> None:
         """Write the result of the stage (safetensors with its configuration)."""
         ...
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a call of `train` ended.
+
+    Attributes:
+        folder: of the run.
+        iteration: steps done since the run began.
+        finished: whether that is all of them; else the same command goes on.
+        interrupted: whether Ctrl-C or SIGTERM ended it.
+    """
+
+    folder: Path
+    iteration: int
+    finished: bool
+    interrupted: bool
 
 
 def make_accelerator(settings: RunSettings) -> Accelerator:
@@ -72,61 +95,66 @@ def learning_rate(settings: RunSettings, iteration: int) -> float:
     return final + (peak - final) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def train(story: Story, *, progress: bool = True) -> Path:
-    """Run a stage to its end, or until its time is up, or until Ctrl-C; return the run's folder.
+def train(story: Story, *, progress: bool = True) -> RunEnd:
+    """Run a stage to its end, or until its time is up, or until Ctrl-C or SIGTERM.
+
+    Outside of the main thread signals are left alone.
 
     Raises:
         InputError: if the folder holds a run with other settings (only limits may differ).
-        NotFiniteError: if a loss is NaN; the last checkpoint stays.
+        NotFiniteError: if a loss or weight is NaN; the last checkpoint stays.
+        SoundleapError: if there are checkpoints and none can be read.
     """
-    settings = story.settings
-    folder = Path(settings.run_dir)
-    _claim(folder, settings)
-    iteration = _resume(story, folder)
-    interrupted = _catch_signals()
+    settings, folder = story.settings, Path(story.settings.run_dir)
+    claim_folder(folder, settings)
+    first = _resume(story, folder)
+    stats = Stats(folder, first)
+    bar = tqdm(total=settings.iterations, initial=first, disable=not progress, unit="it")
+    with bar, _caught_signals() as signals:
+        iteration = _iterate(story, stats, first, signals, bar)
+    end = RunEnd(folder, iteration, iteration >= settings.iterations, bool(signals))
+    if stats.lines and not end.interrupted:
+        from soundleap.training.snapshots import plot_losses
+
+        plot_losses(stats.lines, folder / "losses.png")
+    return end
+
+
+def _iterate(story: Story, stats: Stats, first: int, signals: list[int], bar: Any) -> int:
+    """Do the steps from iteration `first` on; return the iteration at which it stopped."""
+    settings, folder = story.settings, stats.path.parent
+    iteration, scalars = first, dict[str, torch.Tensor]()
     started = saved = shown = time.monotonic()
-    bar = tqdm(total=settings.iterations, initial=iteration, disable=not progress, unit="it")
-    stats: dict[str, torch.Tensor] = {}
     while True:
         now = time.monotonic()
+        worked, whole = iteration > first, iteration >= settings.iterations
         late = settings.max_minutes is not None and now - started > 60 * settings.max_minutes
-        done = iteration >= settings.iterations or late or bool(interrupted)
-        if stats and (iteration % settings.log_iterations == 0 or done):
-            _report(folder, iteration, stats, now - started, bar)
-        if done or now - saved > 60 * settings.checkpoint_minutes:
+        done = whole or (late and worked) or bool(signals)
+        if worked and (whole or iteration % settings.log_iterations == 0):
+            bar.set_postfix(stats.add(iteration, now - started, scalars))
+        show = now - shown > 60 * settings.snapshot_minutes or (done and not signals)
+        if worked and (done or show or now - saved > 60 * settings.checkpoint_minutes):
+            check_stats(iteration, scalars)
             save_checkpoint(folder, iteration, _state(story, iteration))
             story.export(folder)
             saved = time.monotonic()
-        if now - shown > 60 * settings.snapshot_minutes or (done and not interrupted):
+        if worked and show:
             story.snapshot(iteration, folder)
             shown = time.monotonic()
         if done:
-            break
-        for optimizer in story.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group.get("lr_scale", 1.0) * learning_rate(settings, iteration)
-        stats = story.step(iteration, generator_for(settings.seed, iteration))
+            if not worked:  # it may have been killed between checkpoint and export
+                story.export(folder)
+            return iteration
+        _set_learning_rate(story, iteration)
+        scalars = story.step(iteration, generator_for(settings.seed, iteration))
         iteration += 1
         bar.update()
-    bar.close()
-    return folder
 
 
-def _claim(folder: Path, settings: RunSettings) -> None:
-    """Write settings.yaml, or check that the run there has the same settings."""
-    free = {"iterations", "max_minutes", "threads", "checkpoint_minutes", "snapshot_minutes",
-            "log_iterations", "decay_share", "learning_rate", "final_learning_rate"}  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    path, values = folder / "settings.yaml", as_dict(settings)
-    if path.exists():
-        before: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        other = [k for k in values if k not in free and before.get(k) != values[k]]
-        if other:
-            changes = ", ".join(f"{k}: {before.get(k)} -> {values[k]}" for k in other)
-            raise InputError(
-                f"{folder} holds a run with other settings ({changes}); use another run_dir"
-            )
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+def _set_learning_rate(story: Story, iteration: int) -> None:
+    for optimizer in story.optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = group.get("lr_scale", 1.0) * learning_rate(story.settings, iteration)
 
 
 def _resume(story: Story, folder: Path) -> int:
@@ -142,31 +170,31 @@ def _resume(story: Story, folder: Path) -> int:
 
 
 def _state(story: Story, iteration: int) -> dict[str, Any]:
+    """Return what a checkpoint holds; weights that are not finite are refused."""
+    modules = {name: module.state_dict() for name, module in story.modules.items()}
+    for name, state in modules.items():
+        if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+            raise not_finite(f"weights of {name}", iteration)
     return {
         "iteration": iteration,
-        "modules": {name: module.state_dict() for name, module in story.modules.items()},
+        "modules": modules,
         "optimizers": {name: part.state_dict() for name, part in story.optimizers.items()},
     }
 
 
-def _report(
-    folder: Path, iteration: int, stats: dict[str, torch.Tensor], seconds: float, bar: Any
-) -> None:
-    values = {name: float(value) for name, value in stats.items()}
-    bad = [name for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        raise NotFiniteError(
-            f"{', '.join(bad)} not finite at iteration {iteration}; the last checkpoint stays"
-        )
-    line = {"iteration": iteration, "seconds": round(seconds, 1), **values}
-    with (folder / "stats.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-    bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()})
-
-
-def _catch_signals() -> list[int]:
-    """Make Ctrl-C and SIGTERM end the run after the step in progress, with a checkpoint."""
+@contextmanager
+def _caught_signals() -> Generator[list[int]]:
+    """Let Ctrl-C and SIGTERM end the run after the step in progress, with a checkpoint."""
     seen: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _: seen.append(received))
-    return seen
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    before = {
+        number: signal.signal(number, lambda received, _: seen.append(received))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -13,8 +13,8 @@ RESOLUTIONS = (256, 512, 1024, 2048)
 class SpectralLoss(nn.Module):
     """Multi-resolution log-magnitude distance plus log-mel distance.
 
-    Source: Yamamoto et al., Parallel WaveGAN (2020), equations 3 to 6, with the spectral convergence
-    left out.
+    Source: Yamamoto et al., Parallel WaveGAN (2020), equations 3 to 6, with the spectral
+    convergence left out.
     """
 
     def __init__(self, front_end: LogMel, mel_weight: float = 3.0):

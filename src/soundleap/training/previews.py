@@ -19,9 +19,9 @@ from soundleap.diffusion.sampling import (
 )
 from soundleap.diffusion.schedules import NoiseSchedule, sampling_timesteps
 from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
-from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig
-from soundleap.models.store import load_state, read_config
+from soundleap.models.patch_pca import PatchPCA
 from soundleap.models.text import TextEncoder
+from soundleap.training.parts import load_codec, load_vocoder
 from soundleap.training.snapshots import write_sounds
 
 LATENTS = 40
@@ -54,7 +54,7 @@ def preview(
     )
     latent = load_codec(codec)
     generator = torch.Generator().manual_seed(0)
-    x_T = torch.randn(count, latent.config.channels, LATENTS, generator=generator).to(device)  # noqa: N806
+    x_T = torch.randn(count, latent.config.channels, LATENTS, generator=generator).to(device)
     latents = sample_ode(denoise, x_T, sampling_timesteps(schedule, steps), schedule)
     write_decoded(folder, latents.cpu(), prompts, latent, vocoder, generator)
 
@@ -71,29 +71,23 @@ def preview_student(
     steps: int,
     codec: Path,
     vocoder: Path | None,
+    device: torch.device,
 ) -> None:
     """Sample five seconds for every prompt with a consistency function and write sounds."""
     states = TextEncoder.default().encode(list(prompts))
     count = len(prompts)
-    conditions = {"text_embeds": states.embeds, "text_mask": states.mask}
+    conditions = {"text_embeds": states.embeds.to(device), "text_mask": states.mask.to(device)}
     latent = load_codec(codec)
     generator = torch.Generator().manual_seed(0)
-    x_T = torch.randn(count, latent.config.channels, LATENTS, generator=generator)  # noqa: N806
+    x_T = torch.randn(count, latent.config.channels, LATENTS, generator=generator).to(device)
     latents = sample_consistency(
-        make_f(conditions, torch.full((count,), guidance_scale)),
+        make_f(conditions, torch.full((count,), guidance_scale, device=device)),
         x_T,
         consistency_timesteps(grid, steps),
         schedule,
         sample_generators(range(count)),
     )
-    write_decoded(folder, latents, prompts, latent, vocoder, generator)
-
-
-def load_codec(path: Path) -> PatchPCA:
-    """Load a fitted codec."""
-    codec = PatchPCA(PatchPCAConfig(**read_config(path)))
-    load_state(path, codec)
-    return codec
+    write_decoded(folder, latents.cpu(), prompts, latent, vocoder, generator)
 
 
 def write_decoded(
@@ -104,10 +98,11 @@ def write_decoded(
     vocoder_path: Path | None,
     generator: torch.Generator,
 ) -> None:
-    """Decode latents (with Griffin-Lim where there is no vocoder yet) and write sounds and pictures."""
-    vocoder = ISTFTVocoder(ISTFTVocoderConfig())
+    """Decode latents, by Griffin-Lim until there is a vocoder; write sounds and pictures."""
     if vocoder_path is not None and vocoder_path.exists():
-        load_state(vocoder_path, vocoder)
+        vocoder = load_vocoder(vocoder_path)
+    else:
+        vocoder = ISTFTVocoder(ISTFTVocoderConfig())
     frames = latents.shape[2] * codec.config.patch_frames
     mel = codec.decode(
         latents, torch.randn(len(latents), codec.config.n_mels, frames, generator=generator)

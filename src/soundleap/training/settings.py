@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -20,7 +21,26 @@ Settings = TypeVar("Settings", bound="RunSettings")
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class RunSettings:
-    """Settings that every training stage shares."""
+    """Settings that every training stage shares.
+
+    Attributes:
+        run_dir: folder of the run, made if missing.
+        seed: of every random draw.
+        iterations: steps of the whole run; the learning rate falls towards them.
+        batch_size: items a step; see the stage for what an item is.
+        learning_rate: peak.
+        final_learning_rate: at the end.
+        warmup_iterations: of linear growth to the peak.
+        decay_share: last part of the run, 0 to 1, in which the rate falls as a cosine.
+        weight_decay: of AdamW.
+        gradient_clip: largest norm of a gradient.
+        mixed_precision: "no" or "bf16".
+        threads: of the CPU.
+        checkpoint_minutes: between checkpoints.
+        snapshot_minutes: between sample sounds.
+        log_iterations: between lines of stats.jsonl.
+        max_minutes: stop after this time, to go on with the same command; None: no limit.
+    """
 
     run_dir: str
     seed: int = 0
@@ -40,14 +60,53 @@ class RunSettings:
     max_minutes: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the ranges that types alone do not give."""
+        """Refuse values that types alone allow; every fault is named."""
+        faults = self.faults()
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the values; stages add to it."""
+        found: list[str] = []
         if self.mixed_precision not in ("no", "bf16"):
-            raise ValueError(f"mixed_precision is {self.mixed_precision!r}; allowed: no, bf16")
-        for name in ("iterations", "batch_size", "learning_rate", "checkpoint_minutes"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+            found.append(f"mixed_precision is {self.mixed_precision!r}; allowed: no, bf16")
+        above_0 = (
+            "iterations",
+            "batch_size",
+            "learning_rate",
+            "gradient_clip",
+            "threads",
+            "checkpoint_minutes",
+            "snapshot_minutes",
+            "log_iterations",
+            "max_minutes",
+        )
+        for name in above_0:
+            value = getattr(self, name)
+            if value is not None and not value > 0:  # also catches NaN
+                found.append(f"{name} is {value}; it must be above 0")
+        for name in ("final_learning_rate", "warmup_iterations", "weight_decay"):
+            if not getattr(self, name) >= 0:
+                found.append(f"{name} is {getattr(self, name)}; it must be at least 0")
         if not 0 <= self.decay_share <= 1:
-            raise ValueError(f"decay_share is {self.decay_share}; allowed: 0 to 1")
+            found.append(f"decay_share is {self.decay_share}; allowed: 0 to 1")
+        return found
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which ``no`` is a word and ``1e-3`` a number, as in YAML 1.2."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if not tag.endswith((":bool", ":float"))]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|false)$"), list("tf"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?$|^[-+]?\.inf$|^\.nan$"),
+    list("-+.0123456789"),
+)
 
 
 def load_settings(kind: type[Settings], preset: str, overrides: Sequence[str] = ()) -> Settings:
@@ -59,25 +118,25 @@ def load_settings(kind: type[Settings], preset: str, overrides: Sequence[str] = 
         overrides: ``key=value`` texts; values are parsed as YAML.
 
     Raises:
-        InputError: for an unknown preset or key (naming the nearest) or a bad value; all faults at once.
+        InputError: for an unknown preset or key (naming the nearest) or a bad value; all faults at
+            once.
     """
-    values = dict(_read_preset(preset))
+    values = _read_preset(preset)
     stage = values.pop("stage", None)
     if stage is not None and stage != stage_name(kind):
         raise InputError(f"preset {preset!r} is for `{stage}`, not for `{stage_name(kind)}`")
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"override {text!r} is not of the form key=value")
-        values[key.strip()] = yaml.safe_load(value)
+    faults = _override(values, overrides)
     known = [field.name for field in dataclasses.fields(kind)]
-    faults = [str(unknown_name("setting", key, known)) for key in values if key not in known]
-    if faults:
-        raise InputError("; ".join(faults))
+    unknown = [key for key in values if key not in known]
+    faults += [str(unknown_name("setting", str(key), known)) for key in unknown]
     try:
-        return TypeAdapter(kind).validate_python(values)
+        settings = TypeAdapter(kind).validate_python({k: values[k] for k in values if k in known})
     except ValidationError as error:
-        raise InputError("; ".join(_readable(fault) for fault in error.errors())) from None
+        faults += [_readable(fault) for fault in error.errors()]
+    else:
+        if not faults:
+            return settings
+    raise InputError("; ".join(faults))
 
 
 def stage_name(kind: type[RunSettings]) -> str:
@@ -88,12 +147,29 @@ def stage_name(kind: type[RunSettings]) -> str:
 def as_dict(settings: RunSettings) -> dict[str, Any]:
     """Return the settings as plain values, to be written as YAML or JSON."""
     values = dataclasses.asdict(settings)
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
-    }
+    return {key: _plain(value) for key, value in values.items()}
 
 
-def _read_preset(preset: str) -> Mapping[str, Any]:
+def _plain(value: Any) -> Any:
+    return list(cast("tuple[Any, ...]", value)) if isinstance(value, tuple) else value
+
+
+def _override(values: dict[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Apply overrides; return what is wrong with them."""
+    faults: list[str] = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            faults.append(f"override {text!r} is not of the form key=value")
+            continue
+        try:
+            values[key.strip()] = yaml.load(value, _Loader)  # a SafeLoader
+        except yaml.YAMLError:
+            faults.append(f"override {text!r}: the value is not valid YAML; put it into quotes")
+    return faults
+
+
+def _read_preset(preset: str) -> dict[str, Any]:
     path = Path(preset)
     if path.suffix not in (".yaml", ".yml"):
         names = [file.stem for file in PRESETS.glob("*.yaml")]
@@ -101,17 +177,19 @@ def _read_preset(preset: str) -> Mapping[str, Any]:
             raise unknown_name("preset", preset, names)
         path = PRESETS / f"{preset}.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
     except OSError as error:
         raise InputError(f"can't read preset {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"preset {path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"preset {path} must hold key: value lines")
-    return values
+    return cast("dict[str, Any]", values)
 
 
 def _readable(fault: Any) -> str:
     place = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        return f"{place}: missing"
     return f"{place}: {message} (got {fault['input']!r})" if place else message

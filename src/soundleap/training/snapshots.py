@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from soundleap.audio.mel import LogMel, MelConfig
@@ -61,12 +60,14 @@ def plot_losses(stats: list[dict[str, float]], path: Path) -> None:
         points = [(line["iteration"], line[name]) for line in stats if name in line]
         x, y = (np.array(v) for v in zip(*points, strict=True))
         axis.plot(x, y, alpha=0.3)
-        axis.plot(x, torch.tensor(y).cummax(0).values if len(y) < 5 else _smooth(y))
+        axis.plot(x, _smooth(y))
         axis.set_ylabel(name)
     axes[-1, 0].set_xlabel("iteration")
     figure.tight_layout()
-    figure.savefig(path, dpi=80)
+    partial = path.with_suffix(".partial")
+    figure.savefig(partial, dpi=80, format="png")
     pyplot.close(figure)
+    partial.replace(path)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

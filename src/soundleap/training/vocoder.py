@@ -1,4 +1,4 @@
-"""Stage 2: adversarial training of the vocoder, on true mels and on what the codec makes of them."""
+"""Stage 2: adversarial training of the vocoder, on true mels and on decoded ones."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from soundleap.audio.mel import LogMel
 from soundleap.audio.stft import istft
 from soundleap.data.pool import AudioPool
 from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
-from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig
 from soundleap.models.spectrogram_discriminator import MultiResolutionDiscriminator
-from soundleap.models.store import load_state, read_config, save_module
+from soundleap.models.store import save_module
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import make_accelerator
 from soundleap.training.losses import SpectralLoss, discriminator_loss, feature_distance
+from soundleap.training.parts import load_codec
 from soundleap.training.settings import STRICT, RunSettings
 
 
@@ -55,9 +55,7 @@ class VocoderStory:
                               sampling_rate=mel.sampling_rate)  # fmt: skip
         self.heldout = AudioPool(settings.manifests, split="heldout", progress=progress,
                                  sampling_rate=mel.sampling_rate)  # fmt: skip
-        self.codec = PatchPCA(PatchPCAConfig(**read_config(Path(settings.codec))))
-        load_state(Path(settings.codec), self.codec)
-        self.codec.to(self.device)
+        self.codec = load_codec(Path(settings.codec)).to(self.device)
         self.front_end = LogMel(mel).to(self.device)
         self.spectral = SpectralLoss(self.front_end)
         torch.manual_seed(settings.seed)
@@ -154,9 +152,10 @@ class VocoderStory:
         samples = frames * self.config.mel.hop_length * 2
         real = self.heldout.crops(8, samples, generator).to(self.device)
         with torch.no_grad():
-            mel = self.codec.decode(self.codec.encode(self.front_end(real)),
-                                    torch.randn(8, 80, 2 * frames, generator=generator).to(self.device))  # fmt: skip
-            fake = self._synthesise(self.average, mel, generator)  # type: ignore[arg-type]
+            noise = torch.randn(8, self.config.mel.n_mels, 2 * frames, generator=generator)
+            latents = self.codec.encode(self.front_end(real))
+            mel = self.codec.decode(latents, noise.to(self.device))
+            fake = self._synthesise(self.average, mel, generator)
         pairs = {
             f"{i}-{kind}": w[i].cpu()
             for i in range(8)

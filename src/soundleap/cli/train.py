@@ -1,0 +1,117 @@
+"""`soundleap train` and `soundleap distill`: a preset, changed by ``key=value``, and its stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from soundleap.training.loop import Story
+    from soundleap.training.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Train codec, vocoder or teacher."
+)
+
+UNFINISHED = 75
+"""Exit code of a run that its time limit ended: the same command goes on."""
+STOPPED = 130
+
+Preset = Annotated[str, typer.Argument(help="Name of a preset, or path of a YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the settings as YAML, do nothing.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+@app.command()
+def codec(
+    preset: Preset, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """Fit the latent codec to mel spectrograms."""
+    prepare_process(dry_run=dry_run, quiet=quiet)
+    from soundleap.training.codec import CodecSettings, fit_codec
+
+    settings = resolve(CodecSettings, preset, overrides, dry_run=dry_run)
+    typer.echo(f"codec: {fit_codec(settings, progress=not quiet)}")
+
+
+@app.command()
+def vocoder(
+    preset: Preset, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """Train the vocoder; the same command resumes."""
+    prepare_process(dry_run=dry_run, quiet=quiet)
+    from soundleap.training.vocoder import VocoderSettings, VocoderStory
+
+    settings = resolve(VocoderSettings, preset, overrides, dry_run=dry_run)
+    _run(VocoderStory(settings, progress=not quiet), progress=not quiet)
+
+
+@app.command()
+def teacher(
+    preset: Preset, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """Train the diffusion teacher on cached latents; the same command resumes."""
+    prepare_process(dry_run=dry_run, quiet=quiet)
+    from soundleap.training.teacher import TeacherSettings, TeacherStory
+
+    settings = resolve(TeacherSettings, preset, overrides, dry_run=dry_run)
+    _run(TeacherStory(settings, progress=not quiet), progress=not quiet)
+
+
+def distill(
+    preset: Preset, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """Distill a teacher into a student of few queries; the same command resumes."""
+    prepare_process(dry_run=dry_run, quiet=quiet)
+    from soundleap.training.distillation import DistillationSettings, DistillationStory
+
+    settings = resolve(DistillationSettings, preset, overrides, dry_run=dry_run)
+    _run(DistillationStory(settings, progress=not quiet), progress=not quiet)
+
+
+def prepare_process(*, dry_run: bool, quiet: bool) -> None:
+    """Set up the log, and the allocator for long work."""
+    import logging
+
+    from soundleap.training.memory import keep_freed_memory
+
+    logging.basicConfig(format="soundleap: %(message)s")
+    logging.getLogger("soundleap").setLevel(logging.WARNING if quiet else logging.INFO)
+    if not dry_run:
+        keep_freed_memory()
+
+
+def resolve(
+    kind: type[Settings], preset: str, overrides: list[str] | None, *, dry_run: bool
+) -> Settings:
+    """Read a preset and apply overrides; for a dry run print the result, a preset itself, and end.
+
+    Raises:
+        InputError: naming every fault.
+    """
+    import yaml
+
+    from soundleap.training.settings import as_dict, load_settings, stage_name
+
+    settings = load_settings(kind, preset, overrides or ())
+    if dry_run:
+        values = {"stage": stage_name(kind), **as_dict(settings)}
+        typer.echo(yaml.safe_dump(values, sort_keys=False), nl=False)
+        raise typer.Exit
+    return settings
+
+
+def _run(story: Story, *, progress: bool) -> None:
+    from soundleap.training.loop import train
+
+    end = train(story, progress=progress)
+    if end.finished:
+        typer.echo(f"finished: {end.folder}")
+        return
+    most = story.settings.iterations
+    typer.echo(f"stopped at iteration {end.iteration} of {most}; the same command goes on")
+    raise typer.Exit(STOPPED if end.interrupted else UNFINISHED)

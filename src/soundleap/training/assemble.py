@@ -1,0 +1,141 @@
+"""From the folders of finished runs to a model folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import torch
+import yaml
+from pydantic import ValidationError
+
+from soundleap._version import __version__
+from soundleap.audio.mel import LogMel
+from soundleap.bundle import Bundle
+from soundleap.bundle_schema import Description, Sampling
+from soundleap.bundle_writer import BundleParts, save_bundle
+from soundleap.diffusion.guidance import lcm_to_cfg
+from soundleap.diffusion.schedules import NoiseSchedule, coarse_grid
+from soundleap.errors import InputError
+from soundleap.models.codec import Codec
+from soundleap.training.distillation import DistillationSettings
+from soundleap.training.parts import load_codec, load_dit, load_vocoder
+from soundleap.training.settings import load_settings
+
+RUNS = ("codec", "cache", "vocoder", "teacher", "student")
+PATHS = ("run_dir", "manifests", "codec", "vocoder", "teacher", "cache", "heldout_cache")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a person says about a model; see `Description` and `Sampling`."""
+
+    name: str
+    version: str
+    licence: str
+    default_steps: int = 2
+    default_guidance_scale: float = 3.0
+    quality: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def assemble_bundle(
+    out: Path, runs: Path, figures: Figures, *, card: Path | None = None, with_teacher: bool = True
+) -> Bundle:
+    """Write a model folder from ``runs/{codec,vocoder,student,teacher}``.
+
+    The grid and the consistency function come from the student's ``settings.yaml``.
+
+    Args:
+        out: the model folder.
+        runs: the folder of the runs.
+        figures: name, version, licence, defaults and measured quality.
+        card: text for ``MODEL_CARD.md``; None writes a short one.
+        with_teacher: whether the teacher goes in.
+
+    Raises:
+        InputError: if settings or card can't be read, or a default is out of range.
+        BundleError: if a part is missing or does not fit, or the folder can't be written.
+    """
+    settings = load_settings(DistillationSettings, str(runs / "student" / "settings.yaml"))
+    vocoder = load_vocoder(runs / "vocoder" / "vocoder.safetensors")
+    latent = load_codec(runs / "codec" / "codec.safetensors")
+    teacher = load_dit(runs / "teacher" / "teacher.safetensors") if with_teacher else None
+    parts = BundleParts(
+        codec=Codec(LogMel(vocoder.config.mel), latent, vocoder),
+        student=load_dit(runs / "student" / "student.safetensors"),
+        teacher=teacher,
+    )
+    description = Description(
+        name=figures.name,
+        version=figures.version,
+        licence=figures.licence,
+        sampling=sampling_of(settings, figures),
+        provenance=provenance_of(runs),
+        quality=figures.quality,
+    )
+    return save_bundle(out, parts, description, model_card=_read_card(card))
+
+
+def sampling_of(settings: DistillationSettings, figures: Figures) -> Sampling:
+    """Return how a distilled student is asked.
+
+    Raises:
+        InputError: if a default is outside what the student was trained for.
+    """
+    grid = coarse_grid(
+        NoiseSchedule.scaled_linear(), settings.grid_points, settings.grid_spacing
+    ).tolist()
+    low, high = settings.guidance_range
+    if settings.guidance_form == "lcm":
+        low, high = lcm_to_cfg(low), lcm_to_cfg(high)
+    most = min(8, sum(t > 0 for t in grid))
+    if not 1 <= figures.default_steps <= most:
+        raise InputError(f"steps is {figures.default_steps}; allowed: 1 to {most}")
+    try:
+        return Sampling(
+            prediction=settings.prediction,
+            student_prediction=settings.prediction,
+            boundary=settings.boundary,
+            sigma_data=settings.sigma_data,
+            timestep_scaling=settings.timestep_scaling,
+            grid=tuple(grid),
+            default_steps=figures.default_steps,
+            max_steps=most,
+            default_guidance_scale=figures.default_guidance_scale,
+            guidance_range=(low, high),
+        )
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+        raise InputError(faults) from None
+
+
+def provenance_of(runs: Path) -> dict[str, Any]:
+    """Return what made the parts: settings of every run (paths shortened), reports, versions."""
+    stages: dict[str, Any] = {}
+    for name in RUNS:
+        path = runs / name / "settings.yaml"
+        if path.exists():
+            values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+            stages[name] = {key: _shorten(key, value) for key, value in values.items()}
+    for name, file in (("codec_report", "codec/report.json"), ("cache_key", "cache/key.json")):
+        if (runs / file).exists():
+            stages[name] = json.loads((runs / file).read_text(encoding="utf-8"))
+    return {"soundleap": __version__, "torch": torch.__version__.split("+")[0], "stages": stages}
+
+
+def _shorten(key: str, value: Any) -> Any:
+    """Keep folder and name of a path: where a person keeps files is nobody else's concern."""
+    if key not in PATHS or value is None:
+        return value
+    if isinstance(value, list):
+        return [_shorten(key, item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return "/".join(PurePath(str(value)).parts[-2:])
+
+
+def _read_card(path: Path | None) -> str | None:
+    try:
+        return None if path is None else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"can't read the model card {path}: {error}") from None

@@ -1,0 +1,46 @@
+"""Parts of the default family, loaded from the files that training writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from soundleap.audio.mel import MelConfig
+from soundleap.models.dit import DiT, DiTConfig
+from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
+from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig
+from soundleap.models.store import load_state, read_config
+
+
+def load_codec(path: Path) -> PatchPCA:
+    """Load a fitted codec.
+
+    Raises:
+        BundleError: if the file can't be read or does not fit.
+    """
+    codec = PatchPCA(PatchPCAConfig(**read_config(path)))
+    load_state(path, codec)
+    return codec
+
+
+def load_vocoder(path: Path) -> ISTFTVocoder:
+    """Load a vocoder.
+
+    Raises:
+        BundleError: if the file can't be read or does not fit.
+    """
+    values = read_config(path)
+    values["mel"] = MelConfig(**values["mel"])
+    vocoder = ISTFTVocoder(ISTFTVocoderConfig(**values))
+    load_state(path, vocoder)
+    return vocoder
+
+
+def load_dit(path: Path) -> DiT:
+    """Load a transformer.
+
+    Raises:
+        BundleError: if the file can't be read or does not fit.
+    """
+    network = DiT(DiTConfig(**read_config(path)))
+    load_state(path, network)
+    return network
