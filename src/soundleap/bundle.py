@@ -52,13 +52,11 @@ class Bundle:
         from soundleap.audio.mel import LogMel, MelConfig
         from soundleap.models.codec import Codec
         from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
-        from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig
+        from soundleap.models.latent_codecs import load_latent_codec
         from soundleap.models.skip_init import SkipInit
         from soundleap.models.store import load_state
 
-        latent_path = self._verified(self.manifest.parts.codec)
-        latent = PatchPCA(_config(latent_path, PatchPCAConfig))
-        load_state(latent_path, latent)
+        latent = load_latent_codec(self._verified(self.manifest.parts.codec))
         vocoder_path = self._verified(self.manifest.parts.vocoder)
         config = _config(vocoder_path, ISTFTVocoderConfig, {"mel": MelConfig})
         with SkipInit():

@@ -44,7 +44,7 @@ class BundleParts:
     """Loaded parts, to be saved.
 
     Attributes:
-        codec: its latent codec must be a `PatchPCA`.
+        codec: its latent codec must be one of `LATENT_CODECS`.
         student: network for few queries.
         teacher: network for many.
         text_folder: a text encoder's folder, to be copied; None for the built-in one.
@@ -102,10 +102,10 @@ def save_bundle(
 
 
 def _modules(parts: BundleParts) -> Iterator[tuple[str, nn.Module, Any]]:
-    from soundleap.models.patch_pca import PatchPCA
+    from soundleap.models.latent_codecs import AnyLatentCodec
 
     latent = parts.codec.latent
-    if not isinstance(latent, PatchPCA):
+    if not isinstance(latent, AnyLatentCodec):
         raise BundleError(f"can't save a latent codec of type {type(latent).__name__}")
     yield "codec", latent, latent.config
     yield "vocoder", parts.codec.vocoder, parts.codec.vocoder.config
