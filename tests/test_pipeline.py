@@ -107,7 +107,7 @@ def test_input_is_checked_before_any_work(pipeline: TextToAudio) -> None:
         ("rain", {"negative_prompt": "dog " * 127}, "negative_prompt has 127 tokens"),
         ("rain", {"duration_in_s": 11}, "allowed: 0.5 to 10 s"),
         ("rain", {"num_inference_steps": 9}, "allowed: 1 to 8"),
-        ("rain", {"num_waveforms_per_prompt": 0}, "count is 0"),
+        ("rain", {"num_waveforms_per_prompt": 0}, "num_waveforms_per_prompt is 0"),
         (["rain", "dog"], {"duration_in_s": [1.0]}, "duration_in_s has 1 entries for 2"),
     ]:
         with pytest.raises(InputError, match=message):

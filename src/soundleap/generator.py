@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from soundleap.bundle_schema import NetworkName
 from soundleap.errors import check_range
 from soundleap.pipeline import TextToAudio
 from soundleap.requests import Request, Sample
@@ -71,7 +72,7 @@ class Generator:
             else TextToAudio.from_pretrained(source, device=device, dtype=dtype)
         )
 
-    def warm_up(self, network: str | None = None) -> None:
+    def warm_up(self, network: NetworkName | None = None) -> None:
         """Make one shortest sound, so that the first request does not pay for loading.
 
         Args:
@@ -83,7 +84,7 @@ class Generator:
             duration_in_s=manifest.sampling.min_duration_in_s,
             num_inference_steps=1,
             seed=0,
-            network=network or manifest.networks[0],  # pyright: ignore[reportArgumentType]
+            network=network or manifest.networks[0],
         )
         self.generate([request])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -175,9 +175,3 @@ class LatentSampler:
 def _join(values: list[Tensor | None]) -> Tensor | None:
     tensors = [value for value in values if value is not None]
     return torch.cat(tensors) if tensors else None
-
-
-SampleLatents = Callable[
-    [Conditions, int, Sequence[torch.Generator], SampleCallback | None], Tensor
-]
-"""What both `LatentSampler.student` and `LatentSampler.teacher` are."""

@@ -12,6 +12,7 @@ from soundleap.errors import InputError, check_range, unknown_name
 
 DEFAULT_DURATION_IN_S = 5.0
 MAX_SEED = 2**64 - 1
+MAX_COUNT = 10_000
 MAX_CHARACTERS = 1000
 """Longest prompt in characters; the text encoder's limit in tokens comes on top."""
 
@@ -81,6 +82,7 @@ def requests_from_lists(
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if not prompts:
         raise InputError("prompt is an empty list; give at least one text")
+    _check_whole("num_waveforms_per_prompt", count, 1, MAX_COUNT)
     single = None if isinstance(seed, Sequence) else seed
     own = {"seed": seed} if isinstance(seed, Sequence) else {}
     rows = {name: _column(name, value, len(prompts)) for name, value in {**columns, **own}.items()}
@@ -109,7 +111,7 @@ def spread_seeds(requests: Sequence[Request], seed: int | None, count: int = 1) 
     Raises:
         InputError: unless count is at least 1 and every seed is in range.
     """
-    _check_whole("count", count, 1, 10_000)
+    _check_whole("count", count, 1, MAX_COUNT)
     first = draw_seed() if seed is None else _check_whole("seed", seed, 0, MAX_SEED)
     spread: list[Request] = []
     for request in requests:

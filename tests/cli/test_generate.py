@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soundleap.audio.io import read_audio
+from soundleap.audio.io import read_audio, write_audio
 from soundleap.audio.metadata import read_metadata
 from soundleap.cli.main import main
 from soundleap.pipeline import TextToAudio
@@ -107,6 +107,7 @@ def test_prompts_with_settings(run: Run, tmp_path: Path) -> None:
         ("p.jsonl", "{", "p.jsonl, line 1: not valid JSON"),
         ("p.jsonl", '{"prompt": "a"}\n"b"', "line 2: needed is an object with a prompt"),
         ("p.jsonl", '{"prompt": "a", "step": 1}', "line 1: unknown setting 'step'"),
+        ("p.jsonl", '{"prompt": 5}', "prompt is 5; give a text"),
         ("p.jsonl", '{"prompt": "a", "seed": "x"}', "seed is 'x'; give a whole number"),
     ],
 )
@@ -184,6 +185,15 @@ def test_repeating_refuses_other_settings(run: Run, tmp_path: Path) -> None:
     assert code == 2
     assert "leave out: a prompt, num_inference_steps, seed" in err
     assert names(tmp_path) == ["a.wav"]
+
+
+def test_repeating_needs_whole_metadata(run: Run, tmp_path: Path) -> None:
+    path = write_audio(
+        tmp_path / "a.wav", np.zeros((1, 99), np.float32), 16000, metadata={"prompt": "rain"}
+    )
+    code, _, err = run("--from", path, "-o", tmp_path / "b.wav")
+    assert code == 2
+    assert "its metadata lacks duration_in_s, num_inference_steps, guidance_scale, seed" in err
 
 
 def test_repeating_needs_the_same_model(

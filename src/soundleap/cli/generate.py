@@ -60,7 +60,7 @@ def generate(
 
     Every file carries its settings (see `soundleap show`); `--from FILE` makes the same again.
     """
-    from soundleap.requests import Request, spread_seeds
+    from soundleap.requests import Request, complete_all, spread_seeds
     from soundleap.resolve import open_model
 
     settings = {
@@ -85,8 +85,8 @@ def generate(
         common = Request("", **given)  # pyright: ignore[reportArgumentType]
         requests = spread_seeds(_requests(texts, prompts_file, common), seed, count)
         bundle, dtype = open_model(model), None
+    complete_all(requests, bundle.manifest)  # before torch is loaded; tokens are counted later
     writer = _Writer(requests, output, audio_format, overwrite, spectrogram, not no_metadata, quiet)
-    _check(requests, bundle)
     writer.run(bundle, device, dtype)
 
 
@@ -181,10 +181,3 @@ def _requests(texts: list[str], prompts_file: Path | None, common: Request) -> l
     if not requests:
         raise InputError("no prompt is given; give PROMPT, --prompts FILE or --from FILE")
     return requests
-
-
-def _check(requests: list[Request], bundle: Bundle) -> None:
-    """Check values before torch and the model are loaded; tokens are counted later."""
-    from soundleap.requests import complete_all
-
-    complete_all(requests, bundle.manifest)

@@ -63,10 +63,12 @@ def repeat_request(path: Path) -> tuple[Request, dict[str, Any]]:
         AudioFileError: if the file can't be read or carries no metadata.
     """
     metadata = read_metadata(path)
-    missing = [name for name in Request.__dataclass_fields__ if name not in metadata]
+    optional = ("negative_prompt",)
+    names = Request.__dataclass_fields__
+    missing = [n for n in names if metadata.get(n) is None and n not in optional]
     if missing:
         raise InputError(f"{path} can't be repeated: its metadata lacks {', '.join(missing)}")
-    return Request(**{name: metadata[name] for name in Request.__dataclass_fields__}), metadata
+    return Request(**{name: metadata.get(name) for name in names}), metadata  # pyright: ignore[reportArgumentType]
 
 
 def check_same_model(path: Path, metadata: dict[str, Any], manifest: Manifest) -> None:
