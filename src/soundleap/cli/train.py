@@ -30,10 +30,16 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 def codec(
     preset: Preset, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
 ) -> None:
-    """Fit the latent codec to mel spectrograms."""
+    """Fit the latent codec in closed form; a preset of stage `vae` trains a learnt one."""
     prepare_process(dry_run=dry_run, quiet=quiet)
     from soundleap.training.codec import CodecSettings, fit_codec
+    from soundleap.training.settings import preset_stage, stage_name
+    from soundleap.training.vae import VAESettings, VAEStory
 
+    if preset_stage(preset) == stage_name(VAESettings):
+        learnt = resolve(VAESettings, preset, overrides, dry_run=dry_run)
+        _run(VAEStory(learnt, progress=not quiet), progress=not quiet)
+        return
     settings = resolve(CodecSettings, preset, overrides, dry_run=dry_run)
     typer.echo(f"codec: {fit_codec(settings, progress=not quiet)}")
 

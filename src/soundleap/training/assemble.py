@@ -20,8 +20,9 @@ from soundleap.diffusion.guidance import lcm_to_cfg
 from soundleap.diffusion.schedules import NoiseSchedule, coarse_grid
 from soundleap.errors import InputError
 from soundleap.models.codec import Codec
+from soundleap.models.latent_codecs import load_latent_codec
 from soundleap.training.distillation import DistillationSettings
-from soundleap.training.parts import load_codec, load_dit, load_vocoder
+from soundleap.training.parts import load_dit, load_vocoder
 from soundleap.training.settings import load_settings
 
 RUNS = ("codec", "cache", "vocoder", "teacher", "student")
@@ -60,7 +61,7 @@ def assemble_bundle(
     """
     settings = load_settings(DistillationSettings, str(runs / "student" / "settings.yaml"))
     vocoder = load_vocoder(runs / "vocoder" / "vocoder.safetensors")
-    latent = load_codec(runs / "codec" / "codec.safetensors")
+    latent = load_latent_codec(runs / "codec" / "codec.safetensors")
     teacher = load_dit(runs / "teacher" / "teacher.safetensors") if with_teacher else None
     parts = BundleParts(
         codec=Codec(LogMel(vocoder.config.mel), latent, vocoder),

@@ -13,8 +13,8 @@ from soundleap.audio.mel import LogMel, MelConfig
 from soundleap.data.examples import ExampleMaker, ExamplePlan
 from soundleap.data.latents import CacheKey, build_cache, digest
 from soundleap.data.pool import AudioPool
+from soundleap.models.latent_codecs import load_latent_codec
 from soundleap.models.text import DEFAULT_FOLDER, TextEncoder
-from soundleap.training.parts import load_codec
 from soundleap.training.records import write_settings
 from soundleap.training.settings import STRICT, RunSettings
 
@@ -34,7 +34,7 @@ class CacheSettings(RunSettings):
 def make_cache(settings: CacheSettings, *, progress: bool = True) -> int:
     """Build or complete the cache in ``run_dir``; return its number of examples."""
     torch.set_num_threads(settings.threads)
-    codec = load_codec(Path(settings.codec))
+    codec = load_latent_codec(Path(settings.codec))
     mel = MelConfig()
     front_end = LogMel(mel)
     pool = AudioPool(settings.manifests, split=settings.split, progress=progress,

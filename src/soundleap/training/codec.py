@@ -13,7 +13,8 @@ from torch import Tensor
 from soundleap.audio.mel import LogMel, MelConfig
 from soundleap.data.manifest import write_text_atomically
 from soundleap.data.pool import AudioPool
-from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig, fit_patch_pca
+from soundleap.models.codec import LatentCodec
+from soundleap.models.patch_pca import PatchPCAConfig, fit_patch_pca
 from soundleap.models.store import save_module
 from soundleap.training.records import write_settings
 from soundleap.training.settings import STRICT, RunSettings
@@ -53,7 +54,7 @@ def fit_codec(settings: CodecSettings, *, progress: bool = True) -> Path:
     return folder
 
 
-def mel_error(codec: PatchPCA, mels: list[Tensor]) -> float:
+def mel_error(codec: LatentCodec, mels: list[Tensor]) -> float:
     """Return the mean absolute error of decode(encode(mel)) without noise fill, in log10 units."""
     total = count = 0.0
     for mel in mels:

@@ -7,19 +7,7 @@ from pathlib import Path
 from soundleap.audio.mel import MelConfig
 from soundleap.models.dit import DiT, DiTConfig
 from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
-from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig
 from soundleap.models.store import load_state, read_config
-
-
-def load_codec(path: Path) -> PatchPCA:
-    """Load a fitted codec.
-
-    Raises:
-        BundleError: if the file can't be read or does not fit.
-    """
-    codec = PatchPCA(PatchPCAConfig(**read_config(path)))
-    load_state(path, codec)
-    return codec
 
 
 def load_vocoder(path: Path) -> ISTFTVocoder:

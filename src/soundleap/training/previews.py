@@ -19,9 +19,9 @@ from soundleap.diffusion.sampling import (
 )
 from soundleap.diffusion.schedules import NoiseSchedule, sampling_timesteps
 from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
-from soundleap.models.patch_pca import PatchPCA
+from soundleap.models.latent_codecs import AnyLatentCodec, load_latent_codec
 from soundleap.models.text import TextEncoder
-from soundleap.training.parts import load_codec, load_vocoder
+from soundleap.training.parts import load_vocoder
 from soundleap.training.snapshots import write_sounds
 
 LATENTS = 40
@@ -52,7 +52,7 @@ def preview(
     denoise = batched_guidance(
         NetworkDenoiser(network, schedule, prediction), conditions, negative, guidance_scale
     )
-    latent = load_codec(codec)
+    latent = load_latent_codec(codec)
     generator = torch.Generator().manual_seed(0)
     x_T = torch.randn(count, latent.config.channels, LATENTS, generator=generator).to(device)
     latents = sample_ode(denoise, x_T, sampling_timesteps(schedule, steps), schedule)
@@ -77,7 +77,7 @@ def preview_student(
     states = TextEncoder.default().encode(list(prompts))
     count = len(prompts)
     conditions = {"text_embeds": states.embeds.to(device), "text_mask": states.mask.to(device)}
-    latent = load_codec(codec)
+    latent = load_latent_codec(codec)
     generator = torch.Generator().manual_seed(0)
     x_T = torch.randn(count, latent.config.channels, LATENTS, generator=generator).to(device)
     latents = sample_consistency(
@@ -94,7 +94,7 @@ def write_decoded(
     folder: Path,
     latents: Tensor,
     names: Sequence[str],
-    codec: PatchPCA,
+    codec: AnyLatentCodec,
     vocoder_path: Path | None,
     generator: torch.Generator,
 ) -> None:

@@ -139,6 +139,15 @@ def load_settings(kind: type[Settings], preset: str, overrides: Sequence[str] = 
     raise InputError("; ".join(faults))
 
 
+def preset_stage(preset: str) -> str | None:
+    """Return the stage that a preset is for; None where it does not say.
+
+    Raises:
+        InputError: for an unknown preset, or one that is not valid YAML.
+    """
+    return _read_preset(preset).get("stage")
+
+
 def stage_name(kind: type[RunSettings]) -> str:
     """Return ``vocoder`` for ``VocoderSettings``."""
     return kind.__name__.removesuffix("Settings").lower()

@@ -14,12 +14,12 @@ from soundleap.audio.mel import LogMel
 from soundleap.audio.stft import istft
 from soundleap.data.pool import AudioPool
 from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
+from soundleap.models.latent_codecs import load_latent_codec
 from soundleap.models.spectrogram_discriminator import MultiResolutionDiscriminator
 from soundleap.models.store import save_module
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import make_accelerator
 from soundleap.training.losses import SpectralLoss, discriminator_loss, feature_distance
-from soundleap.training.parts import load_codec
 from soundleap.training.settings import STRICT, RunSettings
 
 
@@ -55,7 +55,7 @@ class VocoderStory:
                               sampling_rate=mel.sampling_rate)  # fmt: skip
         self.heldout = AudioPool(settings.manifests, split="heldout", progress=progress,
                                  sampling_rate=mel.sampling_rate)  # fmt: skip
-        self.codec = load_codec(Path(settings.codec)).to(self.device)
+        self.codec = load_latent_codec(Path(settings.codec)).to(self.device)
         self.front_end = LogMel(mel).to(self.device)
         self.spectral = SpectralLoss(self.front_end)
         torch.manual_seed(settings.seed)
