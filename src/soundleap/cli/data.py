@@ -123,7 +123,9 @@ def cache(
     from soundleap.training.cache import CacheSettings, make_cache
 
     settings = resolve(CacheSettings, preset, overrides, dry_run=dry_run)
-    typer.echo(f"{make_cache(settings, progress=not quiet)} examples: {settings.run_dir}")
+    report = make_cache(settings, progress=not quiet)
+    typer.echo(f"{report.examples} examples of {report.clips} clips: {settings.run_dir}")
+    _list("skipped", list(report.skipped))
 
 
 def _advance(bar: tqdm[NoReturn], done: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,8 +32,17 @@ class CacheSettings(RunSettings):
     favourites: tuple[str, ...] = ()
 
 
-def make_cache(settings: CacheSettings, *, progress: bool = True) -> int:
-    """Build or complete the cache in ``run_dir``; return its number of examples."""
+@dataclass(frozen=True)
+class CacheReport:
+    """What a cache holds: numbers of examples and of clips, and a line for every clip left out."""
+
+    examples: int
+    clips: int
+    skipped: tuple[str, ...]
+
+
+def make_cache(settings: CacheSettings, *, progress: bool = True) -> CacheReport:
+    """Build or complete the cache in ``run_dir``, with ``report.json`` beside it."""
     torch.set_num_threads(settings.threads)
     codec = load_latent_codec(Path(settings.codec))
     mel = MelConfig()
@@ -64,4 +74,7 @@ def make_cache(settings: CacheSettings, *, progress: bool = True) -> int:
         progress=progress,
     )
     write_settings(Path(settings.run_dir), settings)
-    return count
+    report = CacheReport(count, len(pool.clips), tuple(pool.skipped))
+    path = Path(settings.run_dir) / "report.json"
+    path.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    return report

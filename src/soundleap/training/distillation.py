@@ -59,6 +59,7 @@ class DistillationSettings(RunSettings):
     timestep_scaling: float = 10.0
     distance: Distance = "huber"
     huber_c: float = 1e-3
+    drop_text: float = 0.05
     target_ema: float = 0.95
     ema: float = 0.995
     preview_prompts: tuple[str, ...] = (
@@ -94,7 +95,9 @@ class DistillationStory:
         self.schedule = NoiseSchedule.scaled_linear()
         self.grid = coarse_grid(self.schedule, settings.grid_points, settings.grid_spacing)
         cache = LatentCache(settings.cache)
-        self.batches = Batches(cache, tokens=settings.batch_size, seed=settings.seed, drop_text=0.0)
+        self.batches = Batches(
+            cache, tokens=settings.batch_size, seed=settings.seed, drop_text=settings.drop_text
+        )
         self.empty = cache.text([cache.empty])
         self.teacher = load_dit(Path(settings.teacher)).to(self.device).requires_grad_(False)
         self.config = replace(self.teacher.config, guided=True)
@@ -205,7 +208,7 @@ class DistillationStory:
 
     def snapshot(self, iteration: int, folder: Path) -> None:
         """Write sounds of the averaged student at 1, 2 and 4 steps."""
-        for steps in (1, 2, 4):
+        for steps in (1, 2, 4) if self.settings.preview_prompts else ():
             preview_student(
                 folder / f"snapshot-{iteration:06d}-{steps}-steps",
                 lambda conditions, w: self.consistency(self.average, conditions, w),
