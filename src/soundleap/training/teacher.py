@@ -115,6 +115,8 @@ class TeacherStory:
         value = self.heldout_loss()
         with (folder / "heldout.tsv").open("a", encoding="utf-8") as file:
             file.write(f"{iteration}\t{value:.5f}\n")
+        if not self.settings.preview_prompts:
+            return
         preview(
             folder / f"snapshot-{iteration:06d}",
             self.average,

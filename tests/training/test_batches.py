@@ -1,0 +1,76 @@
+"""Batches: an order that depends on (seed, iteration) alone, each example once an epoch."""
+
+from __future__ import annotations
+
+from itertools import chain, pairwise
+
+import pytest
+import torch
+from toy_runs import Toy
+
+from soundleap.data.latents import LatentCache
+from soundleap.training.batches import TEXT_COST, Batches, masked_mean
+from soundleap.training.loop import generator_for
+
+
+@pytest.fixture(scope="module")
+def cache(toy: Toy) -> LatentCache:
+    return LatentCache(toy.cache)
+
+
+def make(cache: LatentCache, seed: int = 0, drop_text: float = 0.0) -> Batches:
+    return Batches(cache, tokens=60, seed=seed, drop_text=drop_text)
+
+
+def test_every_epoch_has_every_example_once(cache: LatentCache) -> None:
+    batches = make(cache)
+    seen: list[list[int]] = []
+    for i in range(60):
+        seen.append(batches._indices(i))
+    ends = batches._plans_before
+    epochs = [list(chain.from_iterable(seen[a:b])) for a, b in pairwise(ends) if b <= len(seen)]
+    assert len(epochs) > 3
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(len(cache.lengths)))
+    assert epochs[0] != epochs[1]
+
+
+def test_the_order_depends_on_seed_and_iteration_alone(cache: LatentCache) -> None:
+    one, other = make(cache), make(cache)
+    far = other(37, generator_for(0, 37))  # straight there, as after a resumption
+    for i in range(38):
+        here = one(i, generator_for(0, i))
+    torch.testing.assert_close(here.x_0, far.x_0, rtol=0, atol=0)
+    torch.testing.assert_close(here.text.embeds, far.text.embeds, rtol=0, atol=0)
+    assert [make(cache, 0)._indices(i) for i in range(3)] != [
+        make(cache, 1)._indices(i) for i in range(3)
+    ]
+
+
+def test_a_batch_costs_about_as_much_as_asked(cache: LatentCache) -> None:
+    batches = make(cache)
+    for i in range(20):
+        batch = batches(i, generator_for(0, i))
+        count, _, length = batch.x_0.shape
+        assert count == 1 or (length - 2 + TEXT_COST) * count <= 60
+        assert (batch.x_0.transpose(1, 2)[~batch.mask] == 0).all()
+
+
+def test_dropped_texts_are_the_empty_prompt(cache: LatentCache) -> None:
+    batch = make(cache, drop_text=1.0)(0, generator_for(0, 0))
+    empty = cache.text([cache.empty])
+    torch.testing.assert_close(batch.text.embeds, empty.embeds.expand_as(batch.text.embeds))
+    assert make(cache, drop_text=0.0)(0, generator_for(0, 0)).text.embeds.shape[1] > 2
+
+
+def test_an_earlier_epoch_is_refused(cache: LatentCache) -> None:
+    batches = make(cache)
+    batches(50, generator_for(0, 50))
+    with pytest.raises(ValueError, match="iteration 0 asked for"):
+        batches(0, generator_for(0, 0))
+
+
+def test_masked_mean_counts_unmasked_positions_only() -> None:
+    values = torch.arange(12.0).reshape(1, 2, 6).repeat(2, 1, 1)
+    mask = torch.tensor([[True] * 6, [True, True, False, False, False, False]])
+    torch.testing.assert_close(masked_mean(values, mask), torch.tensor([5.5, 3.5]))

@@ -1,0 +1,161 @@
+"""Consistency distillation: its boundary, its walk, its start, and that it learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from toy_runs import Toy, assert_same_run
+
+from soundleap.diffusion.denoisers import NetworkDenoiser
+from soundleap.diffusion.guidance import cfg
+from soundleap.diffusion.solvers import ddim_step
+from soundleap.models.dit import DiT, DiTConfig
+from soundleap.training.batches import masked_mean
+from soundleap.training.distillation import DistillationStory, student_from
+from soundleap.training.loop import generator_for, train
+
+
+@pytest.fixture
+def story(toy: Toy, tmp_path: Path) -> DistillationStory:
+    settings = toy.distillation_settings(tmp_path / "run")
+    return DistillationStory(settings, progress=False)
+
+
+def a_batch(story: DistillationStory) -> tuple[Tensor, dict[str, Tensor]]:
+    batch = story.batches(0, generator_for(0, 0))
+    conditions = {
+        "text_embeds": batch.text.embeds,
+        "text_mask": batch.text.mask,
+        "latent_mask": batch.mask,
+    }
+    return batch.x_0, conditions
+
+
+def test_the_lowest_points_lead_to_t_0_where_f_is_the_identity(story: DistillationStory) -> None:
+    t, s = story.interval(2000, torch.Generator().manual_seed(0))
+    skip = story.settings.skip_points
+    low = torch.isin(t, story.grid[:skip])
+    assert low.any()
+    assert (s[low] == 0).all()
+    torch.testing.assert_close(t[~low] - s[~low], torch.full_like(t[~low], 20.0 * skip))
+    assert set(t.tolist()) == set(story.grid.tolist())
+    x, conditions = a_batch(story)
+    f = story.consistency(story.target, conditions, torch.full((len(x),), 2.0))
+    torch.testing.assert_close(f(x, torch.zeros(len(x)).double()), x, rtol=0, atol=0)
+
+
+def test_one_step_of_ddim_is_one_ddim_step(toy: Toy, tmp_path: Path) -> None:
+    settings = toy.distillation_settings(tmp_path / "run", solver_steps=1)
+    story = DistillationStory(settings, progress=False)
+    x_0, conditions = a_batch(story)
+    generator = torch.Generator().manual_seed(1)
+    t, s = story.interval(len(x_0), generator)
+    w = story.guidance_scale(len(x_0), generator)
+    x_t = story.schedule.add_noise(x_0, torch.randn(x_0.shape, generator=generator), t)
+    negative = {
+        "text_embeds": story.empty.embeds.expand(len(x_0), -1, -1),
+        "text_mask": story.empty.mask.expand(len(x_0), -1),
+        "latent_mask": conditions["latent_mask"],
+    }
+    denoiser = NetworkDenoiser(story.teacher, story.schedule, "v")
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        return cfg(denoiser.bind(**conditions)(x, t), denoiser.bind(**negative)(x, t), w)
+
+    expected = ddim_step(denoise, x_t, t, s, story.schedule)
+    found = story.walk(x_t, t, s, w, conditions)
+    mask = conditions["latent_mask"][:, None]
+    torch.testing.assert_close(found * mask, expected * mask, rtol=1e-4, atol=1e-5)
+
+
+def test_more_solver_steps_come_closer_to_the_flow(toy: Toy, tmp_path: Path) -> None:
+    ends: list[Tensor] = []
+    for steps in (1, 4, 16, 256):
+        settings = toy.distillation_settings(tmp_path / "run", solver_steps=steps, skip_points=25)
+        story = DistillationStory(settings, progress=False)
+        x_0, conditions = a_batch(story)
+        t = torch.full((len(x_0),), 999.0, dtype=torch.float64)
+        eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(2))
+        ends.append(
+            story.walk(
+                story.schedule.add_noise(x_0, eps, t), t, t - 500, torch.ones(len(x_0)), conditions
+            )
+        )
+    mask = conditions["latent_mask"]
+    errors = [float(masked_mean((end - ends[-1]) ** 2, mask).mean()) for end in ends[:-1]]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_a_new_student_is_its_teacher_for_any_w(story: DistillationStory) -> None:
+    x, conditions = a_batch(story)
+    t = torch.full((len(x),), 500.0)
+    expected = story.teacher(x, t, **conditions)
+    for w in (1.0, 4.0):
+        student = story.student(x, t, **conditions, w=torch.full((len(x),), w))
+        torch.testing.assert_close(student, expected, rtol=0, atol=0)
+    assert float(expected.abs().mean()) > 0.01
+
+
+def test_a_student_needs_a_teacher_that_fits() -> None:
+    teacher = DiT(DiTConfig(channels=4, text_dim=8, width=16, blocks=1, heads=2, guided=True))
+    assert student_from(teacher).guidance is not None
+
+
+def test_guidance_in_lcm_form_is_one_less(toy: Toy, tmp_path: Path) -> None:
+    forms = [
+        DistillationStory(
+            toy.distillation_settings(tmp_path / "run", guidance_form=form, guidance_range=(2, 5)),
+            progress=False,
+        )
+        for form in ("cfg", "lcm")
+    ]
+    plain, lcm = (f.guidance_scale(500, torch.Generator().manual_seed(0)) for f in forms)
+    torch.testing.assert_close(lcm, plain + 1)
+    assert 2 <= float(plain.min()) < 2.1
+    assert 4.9 < float(plain.max()) <= 5
+
+
+@pytest.mark.parametrize("distance", ["huber", "mse"])
+def test_the_loss_goes_down(toy: Toy, tmp_path: Path, distance: str) -> None:
+    settings = toy.distillation_settings(
+        tmp_path / "run", iterations=60, distance=distance, learning_rate=3e-3, weight_decay=0.0,
+        log_iterations=1,
+    )  # fmt: skip
+    story = DistillationStory(settings, progress=False)
+    batch = story.batches(0, generator_for(0, 0))
+
+    def loss() -> float:
+        with torch.no_grad():
+            draws = [story._loss(batch, generator_for(1, i)).mean() for i in range(8)]
+        return float(torch.stack(draws).mean())
+
+    before = loss()
+    train(story, progress=False)
+    assert loss() < 0.8 * before
+
+
+def test_the_target_follows_the_student_slowly(story: DistillationStory) -> None:
+    start = {name: p.clone() for name, p in story.target.named_parameters()}
+    story.step(0, generator_for(0, 0))
+    decay = story.settings.target_ema
+    for name, parameter in story.student.named_parameters():
+        expected = decay * start[name] + (1 - decay) * parameter.detach()
+        torch.testing.assert_close(dict(story.target.named_parameters())[name], expected)
+    assert not any(p.requires_grad for p in story.teacher.parameters())
+
+
+def test_a_resumed_distillation_equals_a_straight_one(toy: Toy, tmp_path: Path) -> None:
+    settings = toy.distillation_settings(tmp_path / "straight", preview_prompts=("rain",))
+    train(DistillationStory(settings, progress=False), progress=False)
+    stopped = replace(settings, run_dir=str(tmp_path / "stopped"), preview_prompts=())
+    for _ in range(2):
+        part = replace(stopped, max_minutes=1e-9)
+        train(DistillationStory(part, progress=False), progress=False)
+    train(DistillationStory(stopped, progress=False), progress=False)
+    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
+    folders = sorted(path.name for path in (tmp_path / "straight").glob("snapshot-*"))
+    assert folders == [f"snapshot-000006-{n}-steps" for n in (1, 2, 4)]
