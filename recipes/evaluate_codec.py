@@ -8,9 +8,9 @@ Every chain starts from the same held-out clips and is compared with them:
 - ``mel + vocoder``: the true mel through the trained vocoder;
 - ``codec + Griffin-Lim`` and ``codec + vocoder``: the mel through the latent codec first.
 
-Reported: log-spectral distance and mel error against the clip itself, Fréchet distance between YAMNet
-embeddings of the set and of the real clips (64 principal components), and ESC-10 tag accuracy where
-clips have such a label (the last word of their id's source, see `esc10_label`).
+Reported: log-spectral distance and mel error against the clip itself, Fréchet distance between
+YAMNet embeddings of the set and of the real clips (64 principal components), and ESC-10 tag accuracy
+of the clips from ESC-10.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from evaluate_model import esc10_label
 from torch import Tensor
 
 from soundleap.audio.mel import LogMel, MelConfig
-from soundleap.data.pool import AudioPool, PoolClip
+from soundleap.data.pool import AudioPool
 from soundleap.evaluation.embeddings import YamnetEmbedder
 from soundleap.evaluation.frechet import frechet
 from soundleap.evaluation.spectral import log_spectral_distance, mel_l1
@@ -67,17 +68,6 @@ def _vocoder_config(path: Path) -> dict[str, object]:
     return {**values, "mel": MelConfig(**values["mel"])}
 
 
-def esc10_label(entry: PoolClip) -> str | None:
-    """Return the ESC-10 class of a clip, from its captions."""
-    words = " ".join(entry.clip.captions[:2])
-    known = {"dog": "dog", "rooster": "rooster", "rain": "rain", "sea": "sea waves", "waves": "sea waves",
-             "fire": "crackling fire", "baby": "crying baby", "sneez": "sneezing", "clock": "clock tick",
-             "helicopter": "helicopter", "chainsaw": "chainsaw"}  # fmt: skip
-    if entry.clip.source != "esc10":
-        return None
-    return next((label for word, label in known.items() if word in words), None)
-
-
 @torch.no_grad()
 def main() -> None:
     """Run the chains and write a table."""
@@ -98,25 +88,37 @@ def main() -> None:
     order = order[: arguments.clips]
     originals = [pool.waveform(i)[None] for i in order]
     originals = [torch.nn.functional.pad(w, (0, -w.shape[1] % step)) for w in originals]
-    labels = [esc10_label(pool.clips[i]) for i in order]
+    entries = [pool.clips[i].clip for i in order]
+    labels = [esc10_label(c.captions) if c.source == "esc10" else None for c in entries]
     chains: dict[str, Chain] = {"real": lambda w, g: w, **make_chains(codec, arguments.vocoder)}
     real: list[np.ndarray] = []
     rows = []
     for name, chain in chains.items():
-        made = [chain(w, torch.Generator().manual_seed(i))[0].numpy() for i, w in enumerate(originals)]
+        made = [
+            chain(w, torch.Generator().manual_seed(i))[0].numpy() for i, w in enumerate(originals)
+        ]
         features = [embedder.analyse(w) for w in made]
         real = real or [f.embeds for f in features]
-        pairs = [(classifier.predict(f.tags), label) for f, label in zip(features, labels, strict=True) if label]
-        rows.append({
-            "chain": name,
-            "lsd_db": float(np.mean([log_spectral_distance(m, w[0].numpy()) for m, w in zip(made, originals, strict=True)])),
-            "mel_l1": float(np.mean([mel_l1(m, w[0].numpy()) for m, w in zip(made, originals, strict=True)])),
-            "fd64": frechet([f.embeds for f in features], real, components=64).distance,
-            "esc10": tag_accuracy([p for p, _ in pairs], [t for _, t in pairs]).accuracy,
-        })  # fmt: skip
+        pairs = [
+            (classifier.predict(f.tags), label)
+            for f, label in zip(features, labels, strict=True)
+            if label
+        ]
+        both = [(m, w[0].numpy()) for m, w in zip(made, originals, strict=True)]
+        rows.append(
+            {
+                "chain": name,
+                "lsd_db": float(np.mean([log_spectral_distance(m, w) for m, w in both])),
+                "mel_l1": float(np.mean([mel_l1(m, w) for m, w in both])),
+                "fd64": frechet([f.embeds for f in features], real, components=64).distance,
+                "esc10": tag_accuracy([p for p, _ in pairs], [t for _, t in pairs]).accuracy,
+            }
+        )
         print(json.dumps(rows[-1]), flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "codec.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    (arguments.output / "codec.json").write_text(
+        json.dumps(rows, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

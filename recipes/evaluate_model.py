@@ -3,11 +3,11 @@
     python recipes/evaluate_model.py MANIFEST [MANIFEST ...] --model BUNDLE --output DIR \
         [--systems teacher:25 student:1 student:2 student:4] [--clips 400]
 
-For every held-out clip of 0.5 to 10 s (longer ones are cut at 10 s) one of its captions is drawn with a
-fixed seed; the model makes a sound of the same length from it. Generated sounds and real clips, both at
-a level of -20 dBFS (`soundleap.audio.loudness`), are compared by the Fréchet distance of YAMNet
-embeddings and by how many of the ESC-10 prompts are recognised. The real clips' own accuracy is printed
-beside it. The two halves of the real set against each other give the floor of the distance.
+For every held-out clip of 0.5 to 10 s (longer ones are cut at 10 s) one of its captions is drawn
+with a fixed seed; the model makes a sound of the same length from it. Generated sounds and real
+clips, both at a level of -20 dBFS (`soundleap.audio.loudness`), are compared by the Fréchet distance
+of YAMNet embeddings and by how many of the ESC-10 prompts are recognised. The real clips' own
+accuracy is printed beside it. The two halves of the real set against each other give the floor of the distance.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from soundleap.generator import Generator
 from soundleap.requests import Request
 
 RATE = 16000
+SYSTEMS = ["teacher:25", "student:1", "student:2", "student:4"]
 ESC10_STEMS = ("dog", "rooster", "rain", "sea waves", "crackling fire", "crying baby", "sneezing",
                "clock tick", "helicopter", "chainsaw")  # fmt: skip
 WORDS = {"dog": "dog", "bark": "dog", "woof": "dog", "canine": "dog", "rooster": "rooster",
@@ -57,7 +58,9 @@ def write_set(folder: Path, rows: list[dict[str, Any]], waveforms: list[Any]) ->
     return path
 
 
-def reference_set(manifests: list[str], folder: Path, clips: int) -> tuple[Path, list[dict[str, Any]]]:
+def reference_set(
+    manifests: list[str], folder: Path, clips: int
+) -> tuple[Path, list[dict[str, Any]]]:
     """Write the real held-out clips; return their manifest and rows."""
     pool = AudioPool(manifests, split="heldout", sampling_rate=RATE, progress=False)
     order = torch.randperm(len(pool.clips), generator=torch.Generator().manual_seed(0)).tolist()
@@ -67,8 +70,13 @@ def reference_set(manifests: list[str], folder: Path, clips: int) -> tuple[Path,
         clip, waveform = pool.clips[index].clip, pool.waveform(index)[: 10 * RATE].numpy()
         if len(waveform) < RATE // 2:
             continue
-        row = {"id": clip.id, "file": f"{clip.id}.wav", "start": 0.0, "seconds": len(waveform) / RATE,
-               "prompt": rng.choice(clip.captions)}  # fmt: skip
+        row: dict[str, Any] = {
+            "id": clip.id,
+            "file": f"{clip.id}.wav",
+            "start": 0.0,
+            "seconds": len(waveform) / RATE,
+            "prompt": rng.choice(clip.captions),
+        }
         if clip.source == "esc10":
             row["label"] = esc10_label(clip.captions)
         rows.append(row)
@@ -77,12 +85,23 @@ def reference_set(manifests: list[str], folder: Path, clips: int) -> tuple[Path,
 
 
 def generate_set(
-    generator: Generator, rows: list[dict[str, Any]], network: str, steps: int, folder: Path, guidance: float | None
+    generator: Generator,
+    rows: list[dict[str, Any]],
+    network: str,
+    steps: int,
+    folder: Path,
+    guidance: float | None,
 ) -> tuple[Path, float]:
     """Make a sound for every row; return the manifest and seconds of work per second of sound."""
     requests = [
-        Request(row["prompt"], duration_in_s=row["seconds"], num_inference_steps=steps, seed=seed,
-                network=network, guidance_scale=guidance)  # fmt: skip
+        Request(
+            row["prompt"],
+            duration_in_s=row["seconds"],
+            num_inference_steps=steps,
+            seed=seed,
+            network=network,
+            guidance_scale=guidance,
+        )
         for seed, row in enumerate(rows)
     ]
     start = time.perf_counter()
@@ -91,35 +110,57 @@ def generate_set(
     return write_set(folder, rows, [result.waveform[0] for result in results]), factor
 
 
+def evaluate_system(
+    generator: Generator,
+    rows: list[dict[str, Any]],
+    system: str,
+    reference: Path,
+    embedder: YamnetEmbedder,
+    guidance: float | None,
+) -> str:
+    """Generate and judge one system, e.g. "student:2"; return its row of the table."""
+    network, _, steps = system.partition(":")
+    folder = reference.parent.parent / system.replace(":", "-")
+    generated, factor = generate_set(generator, rows, network, int(steps), folder, guidance)
+    report = evaluate_sets(generated, reference, embedder=embedder, label_set="esc10")
+    write_report(report, folder / "report")
+    ours, real = (part.accuracy for part in report.sets)
+    told = ""
+    if ours and real:
+        told = f"{ours.correct}/{ours.count} = {100 * ours.accuracy:.0f} %"
+        told += f" (real {100 * real.accuracy:.0f} %)"
+    full, projected = (result.distance for result in report.frechet)
+    return f"| {system} | {full:.1f} | {projected:.1f} | {told} | {factor:.3f} |"
+
+
 def main() -> None:
     """Evaluate the systems asked for and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("manifests", nargs="+")
     parser.add_argument("--model")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--systems", nargs="+", default=["teacher:25", "student:1", "student:2", "student:4"])
+    parser.add_argument("--systems", nargs="+", default=SYSTEMS)
     parser.add_argument("--clips", type=int, default=10_000)
     parser.add_argument("--guidance", type=float)
     arguments = parser.parse_args()
-    reference, rows = reference_set(arguments.manifests, arguments.output / "reference", arguments.clips)
-    halves = [
-        write_rows(arguments.output / "reference" / f"half-{i}.jsonl", rows[i::2]) for i in (0, 1)
-    ]
+    folder = arguments.output / "reference"
+    reference, rows = reference_set(arguments.manifests, folder, arguments.clips)
+    halves = [write_rows(folder / f"half-{i}.jsonl", rows[i::2]) for i in (0, 1)]
     embedder = YamnetEmbedder()
-    floor = evaluate_sets(halves[0], halves[1], embedder=embedder, label_set="esc10")
-    generator = Generator(arguments.model)
-    table = ["| system | FD (1024) | FD (64 PCs) | ESC-10 prompts recognised | seconds per second |", "|---|---|---|---|---|"]
-    table.append(f"| real, half against half | {floor.frechet[0].distance:.1f} | {floor.frechet[1].distance:.1f} | | |")
+    floor = [result.distance for result in evaluate_sets(*halves, embedder=embedder).frechet]
+    table = [
+        "| system | FD (1024) | FD (64 PCs) | ESC-10 prompts recognised | seconds per second |",
+        "|---|---|---|---|---|",
+        f"| real, half against half | {floor[0]:.1f} | {floor[1]:.1f} | | |",
+    ]
     print("\n".join(table), flush=True)
+    generator = Generator(arguments.model)
     for system in arguments.systems:
-        network, _, steps = system.partition(":")
-        folder = arguments.output / system.replace(":", "-")
-        generated, factor = generate_set(generator, rows, network, int(steps), folder, arguments.guidance)
-        report = evaluate_sets(generated, reference, embedder=embedder, label_set="esc10")
-        write_report(report, folder / "report")
-        accuracy, real = (part.accuracy for part in report.sets)
-        recognised = f"{accuracy.correct}/{accuracy.count} = {100 * accuracy.accuracy:.0f} % (real {100 * real.accuracy:.0f} %)" if accuracy and real else ""
-        table.append(f"| {system} | {report.frechet[0].distance:.1f} | {report.frechet[1].distance:.1f} | {recognised} | {factor:.3f} |")
+        table.append(
+            evaluate_system(generator, rows, system, reference, embedder, arguments.guidance)
+        )
         print(table[-1], flush=True)
     (arguments.output / "table.md").write_text("\n".join(table) + "\n", encoding="utf-8")
 
