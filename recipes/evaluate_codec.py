@@ -9,8 +9,8 @@ Every chain starts from the same held-out clips and is compared with them:
 - ``codec + Griffin-Lim`` and ``codec + vocoder``: the mel through the latent codec first.
 
 Reported: log-spectral distance and mel error against the clip itself, Fréchet distance between
-YAMNet embeddings of the set and of the real clips (64 principal components), and ESC-10 tag accuracy
-of the clips from ESC-10.
+YAMNet embeddings of the set and of the real clips (64 principal components), and ESC-10 tag
+accuracy of the clips from ESC-10.
 """
 
 from __future__ import annotations

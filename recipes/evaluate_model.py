@@ -5,9 +5,9 @@
 
 For every held-out clip of 0.5 to 10 s (longer ones are cut at 10 s) one of its captions is drawn
 with a fixed seed; the model makes a sound of the same length from it. Generated sounds and real
-clips, both at a level of -20 dBFS (`soundleap.audio.loudness`), are compared by the Fréchet distance
-of YAMNet embeddings and by how many of the ESC-10 prompts are recognised. The real clips' own
-accuracy is printed beside it. The two halves of the real set against each other give the floor of the distance.
+clips, both at a level of -20 dBFS, are compared by the Fréchet distance of YAMNet embeddings and by
+how many of the ESC-10 prompts are recognised; the real clips' own accuracy is printed beside it.
+The two halves of the real set against each other give the floor of the distance.
 """
 
 from __future__ import annotations
