@@ -10,8 +10,8 @@ from torch.nn import functional
 def stft(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
     """Return the complex spectrum of a waveform whose length is a multiple of the hop.
 
-    The waveform is reflected by ``(n_fft - hop) / 2`` samples at both ends, so frame *k* is centred on
-    the middle of hop *k* and F = S / hop_length.
+    The waveform is reflected by ``(n_fft - hop) / 2`` samples at both ends, so frame *k* is centred
+    on the middle of hop *k* and F = S / hop_length.
 
     Args:
         waveform: ``[B, S]``; S a multiple of `hop_length`, longer than half a window.

@@ -1,4 +1,4 @@
-"""Training examples: clips cropped, looped, placed, repeated and mixed, with captions that still hold.
+"""Training examples: clips cropped, looped, placed and mixed, with captions that still hold.
 
 Example *i* is a function of (pool, plan, seed, i) alone.
 """
@@ -151,7 +151,7 @@ def crop(waveform: Tensor, samples: int, rng: random.Random) -> Tensor:
 
 
 def fit_texture(waveform: Tensor, samples: int, rng: random.Random) -> Tensor:
-    """Crop a steady sound to `samples`, or repeat it with 100 ms cross-fades until it is as long."""
+    """Crop a steady sound to `samples`, or repeat it with 100 ms cross-fades up to them."""
     while len(waveform) < samples:
         waveform = join_in_sequence(waveform, waveform, -min(1600, len(waveform) // 2))
     start = rng.randint(0, len(waveform) - samples)
@@ -180,7 +180,7 @@ def repeat_event(waveform: Tensor, times: int, rate: int, limit: int, rng: rando
 
 
 def change_speed(waveform: Tensor, factor: float, rng: random.Random) -> Tensor:
-    """Play faster or slower (pitch moves with it) by linear interpolation; half of the time not."""
+    """Play faster or slower by linear interpolation (pitch moves with it), half of the time."""
     if rng.random() < 0.5:
         return waveform
     samples = round(len(waveform) / factor)

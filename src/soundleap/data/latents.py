@@ -1,7 +1,7 @@
 """Latents and text states of all training examples, computed once and kept in safetensors shards.
 
-A cache folder belongs to one key: the content of the manifests, the codec, the text encoder and the plan.
-Building is resumable by shard; a cache with another key is refused.
+A cache folder belongs to one key: the content of the manifests, the codec, the text encoder and the
+plan. Building is resumable by shard; a cache with another key is refused.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from soundleap.data.examples import Example, ExampleMaker
+from soundleap.data.manifest import write_text_atomically
 from soundleap.errors import InputError
 from soundleap.models.text import TextEncoder, TextStates
 
@@ -94,7 +95,8 @@ def _claim(folder: Path, key: CacheKey) -> None:
             raise InputError(
                 f"{folder} holds latents made from other {', '.join(other)}; use another folder"
             )
-    path.write_text(json.dumps(asdict(key), indent=1) + "\n", encoding="utf-8")
+        return
+    write_text_atomically(path, json.dumps(asdict(key), indent=1) + "\n")
 
 
 def _write_latents(path: Path, examples: list[Example], encode: Callable[[Tensor], Tensor]) -> None:
@@ -118,8 +120,11 @@ def _write_text(path: Path, captions: list[str], text_encoder: TextEncoder) -> N
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata=metadata)
-    partial.replace(path)
+    try:
+        save_file(tensors, partial, metadata=metadata)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _captions(folder: Path) -> list[str]:
@@ -135,6 +140,11 @@ def _examples(path: Path) -> list[dict[str, list[str]]]:
         return json.loads(file.metadata()["examples"])
 
 
+def _words(path: Path) -> list[str]:
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["captions"])
+
+
 class LatentCache:
     """A built cache, wholly in memory.
 
@@ -144,27 +154,31 @@ class LatentCache:
     """
 
     def __init__(self, folder: str | Path):
+        """Read a cache.
+
+        Raises:
+            InputError: if there is none, or building it has not come to its end.
+        """
         folder = Path(folder)
         paths = sorted(folder.glob("latents-*.safetensors"))
+        text_paths = sorted(folder.glob("text-*.safetensors"))
         if not paths:
             raise InputError(f"{folder} holds no latents; run `soundleap data cache` first")
+        examples = [example for path in paths for example in _examples(path)]
+        words = [word for path in text_paths for word in _words(path)]
+        index = {caption: i for i, caption in enumerate(words)}
+        if not all(c in index for example in examples for c in ("", *example["captions"])):
+            raise InputError(f"{folder} is not complete; run `soundleap data cache` again")
         parts = [load_file(path) for path in paths]
         self._latents = torch.cat([part["latents"] for part in parts])  # [sum L, C]
         self.lengths = torch.cat([part["lengths"] for part in parts])
         self._starts = self.lengths.cumsum(0) - self.lengths
-        texts, words = [], []
-        for path in sorted(folder.glob("text-*.safetensors")):
-            texts.append(load_file(path))
-            with safe_open(path, framework="pt") as file:
-                words += json.loads(file.metadata()["captions"])
+        texts = [load_file(path) for path in text_paths]
         self._embeds = torch.cat([part["embeds"] for part in texts])
         self._text_lengths = torch.cat([part["lengths"] for part in texts])
         self._text_starts = self._text_lengths.cumsum(0) - self._text_lengths
-        index = {caption: i for i, caption in enumerate(words)}
         self.empty = index[""]
-        self.captions = [
-            [index[c] for c in example["captions"]] for path in paths for example in _examples(path)
-        ]
+        self.captions = [[index[c] for c in example["captions"]] for example in examples]
 
     @property
     def channels(self) -> int:

@@ -1,9 +1,9 @@
 """Diffusion transformer on a 1-D latent, with cross-attention to the text's token states.
 
-Source: Peebles and Xie, Scalable Diffusion Models with Transformers (2023) for the adaptive norms; one
-modulation shared by all blocks with an offset per block after Chen et al., PixArt-α (2023), section 2.3;
-rotary positions after Su et al., RoFormer (2021); guidance as an input after Meng et al., On Distillation
-of Guided Diffusion Models (2023).
+Source: Peebles and Xie, Scalable Diffusion Models with Transformers (2023) for the adaptive norms;
+one modulation shared by all blocks with an offset per block after Chen et al., PixArt-α (2023),
+section 2.3; rotary positions after Su et al., RoFormer (2021); guidance as an input after Meng et
+al., On Distillation of Guided Diffusion Models (2023).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, context: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        """Map ``x [B, L, W]`` and ``context [B, N, D]``; mask ``[B, 1, 1, N]`` is True to attend."""
+        """Map ``x [B, L, W]``, ``context [B, N, D]``; mask ``[B, 1, 1, N]`` is True to attend."""
         q = self.query_norm(self._split(self.query(x)).float())
         k, v = self.key_value(context).chunk(2, dim=-1)
         k, v = self.key_norm(self._split(k).float()), self._split(v)
@@ -94,7 +94,7 @@ class Block(nn.Module):
 
 
 class DiT(nn.Module):
-    """The denoising network of the default family; what it predicts is the teacher's `prediction`."""
+    """The denoising network of the default family; it predicts what `prediction` says."""
 
     def __init__(self, config: DiTConfig):
         super().__init__()

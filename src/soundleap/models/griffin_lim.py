@@ -1,4 +1,4 @@
-"""Waveform from a mel spectrogram without any weights: inverse filterbank, then phase by iteration."""
+"""Waveform from a mel spectrogram without weights: inverse filterbank, then phase by iteration."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Vocoder of the default family: a quick phase estimate, a network that corrects it, one inverse STFT.
+"""Vocoder of the default family: a phase estimate, a network that corrects it, an inverse STFT.
 
-The spectrum starts as Griffin-Lim's answer after a few iterations; a ConvNeXt network at the frame rate
-predicts a log-gain and a rotation for every bin. A new network changes nothing, so training starts at
-Griffin-Lim's quality and can only be kept where it improves on it.
+The spectrum starts as Griffin-Lim's answer after a few iterations; a ConvNeXt network at the frame
+rate predicts a log-gain and a rotation for every bin. A new network changes nothing, so training
+starts at Griffin-Lim's quality and can only be kept where it improves on it.
 
 Source: the ConvNeXt backbone and inverse-STFT head follow Siuzdak, Vocos (2023).
 """
@@ -114,8 +114,8 @@ class ISTFTVocoder(nn.Module):
 def spectrum_features(spectrum: Tensor, hop_length: int, n_fft: int) -> Tensor:
     """Describe a spectrum without its absolute phase, ``[B, 3K, F]``.
 
-    Log-magnitude, and cosine and sine of the phase's advance from the frame before, less the advance
-    of each bin's centre frequency.
+    Log-magnitude, and cosine and sine of the phase's advance from the frame before, less the
+    advance of each bin's centre frequency.
     """
     log_magnitude = torch.log10(spectrum.abs().clamp_min(1e-5))
     previous = nn.functional.pad(spectrum[:, :, :-1], (1, 0))

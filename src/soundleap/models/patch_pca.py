@@ -1,8 +1,8 @@
 """Closed-form latent codec: principal components of mel patches, with noise fill at decoding.
 
-A patch of P mel frames (P·M numbers) becomes one latent vector of C numbers. What the components leave
-out is mostly noise whose energy can be predicted from what they hold, so decoding adds noise of that
-energy and of the residual's measured correlation.
+A patch of P mel frames (P·M numbers) becomes one latent vector of C numbers. What the components
+leave out is mostly noise whose energy can be predicted from what they hold, so decoding adds noise
+of that energy and of the residual's measured correlation.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def fit_patch_pca(config: PatchPCAConfig, mels: list[Tensor], ridge: float = 1.0
         ridge: strength of the ridge in the regression of the residual's energy.
 
     Returns:
-        The fitted codec. Component i is divided by std_i^½ and then all by one number that makes the
-        average variance 1, so that large components keep more of their weight.
+        The fitted codec. Component i is divided by std_i^½ and then all by one number that makes
+        the average variance 1, so that large components keep more of their weight.
     """
     codec = PatchPCA(config)
     frames = config.patch_frames

@@ -14,7 +14,7 @@ COMPRESSION = 0.3
 class SpectrogramDiscriminator(nn.Module):
     """Two-dimensional convolutions on a compressed complex spectrogram.
 
-    Source: the complex input follows Défossez et al., EnCodec (2022), section 3.4; sizes are our own.
+    Source: the complex input follows Défossez et al., EnCodec (2022), section 3.4; sizes are ours.
     """
 
     window: Tensor

@@ -46,7 +46,7 @@ def load_state(path: Path, module: nn.Module) -> None:
         BundleError: listing missing, unexpected and mis-shaped tensors.
     """
     with _open(path) as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state = {name: file.get_tensor(name) for name in file.keys()}
     own = module.state_dict()
     missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [

@@ -1,0 +1,95 @@
+"""The latent cache: whole or refused, resumable, and rightly padded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from toy_runs import Toy
+
+from soundleap.data.latents import LatentCache
+from soundleap.errors import InputError
+from soundleap.models.latent_codecs import load_latent_codec
+from soundleap.models.text import TextEncoder
+from soundleap.training.cache import CacheSettings, make_cache
+from soundleap.training.settings import load_settings
+
+
+@pytest.fixture
+def copied(toy: Toy, tmp_path: Path) -> CacheSettings:
+    folder = tmp_path / "cache"
+    shutil.copytree(toy.cache, folder)
+    settings = load_settings(CacheSettings, str(folder / "settings.yaml"))
+    return replace(settings, run_dir=str(folder))
+
+
+def test_counts(toy: Toy) -> None:
+    cache = LatentCache(toy.cache)  # of 11 clips 6 tones are there twice, and 3 mixtures
+    assert len(cache.lengths) == 6 * 2 + 5 + 3
+    assert cache.channels == 16
+    assert all(captions for captions in cache.captions)
+
+
+@pytest.mark.parametrize("name", ["latents-00000.safetensors", "text-00000.safetensors"])
+def test_a_missing_shard_is_made_again_with_the_same_bytes(
+    copied: CacheSettings, name: str
+) -> None:
+    path = Path(copied.run_dir) / name
+    before = path.read_bytes()
+    path.unlink()
+    with pytest.raises(InputError, match=r"run `soundleap data cache` (first|again)"):
+        LatentCache(copied.run_dir)
+    make_cache(copied, progress=False)
+    assert path.read_bytes() == before
+
+
+def test_what_is_there_is_not_made_again(copied: CacheSettings) -> None:
+    path = Path(copied.run_dir) / "latents-00000.safetensors"
+    before = path.stat().st_mtime_ns
+    make_cache(copied, progress=False)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_another_key_is_refused(copied: CacheSettings) -> None:
+    with pytest.raises(InputError, match="made from other plan, seed"):
+        make_cache(replace(copied, seed=1, mixtures=2), progress=False)
+    key = json.loads((Path(copied.run_dir) / "key.json").read_text())
+    assert key["seed"] == 0
+
+
+def test_latents_are_padded_and_masked(toy: Toy) -> None:
+    cache = LatentCache(toy.cache)
+    short, long = int(cache.lengths.argmin()), int(cache.lengths.argmax())
+    latents, mask = cache.latents([short, long])
+    assert mask.sum(1).tolist() == [int(cache.lengths[short]), int(cache.lengths[long])]
+    assert latents.shape == (2, 16, mask.shape[1])
+    assert (latents[0][:, ~mask[0]] == 0).all()
+    alone, _ = cache.latents([short])
+    torch.testing.assert_close(latents[:1, :, : alone.shape[2]], alone, rtol=0, atol=0)
+
+
+def test_text_states_are_those_of_the_encoder(toy: Toy) -> None:
+    cache = LatentCache(toy.cache)
+    states = cache.text([cache.empty, cache.captions[0][0]])
+    expected = TextEncoder.default().encode(["", "a tone of 200 hertz"])
+    assert torch.equal(states.mask, expected.mask)
+    assert states.mask[0].sum() == 2  # [CLS] and [SEP]
+    assert (states.embeds[0, 2:] == 0).all()
+    torch.testing.assert_close(states.embeds, expected.embeds, rtol=2e-3, atol=2e-3)
+
+
+def test_latents_are_those_of_the_codec(toy: Toy) -> None:
+    cache = LatentCache(toy.cache)
+    latents, _ = cache.latents(range(len(cache.lengths)))
+    codec = load_latent_codec(Path(toy.codec))
+    assert latents.shape[1] == codec.config.channels
+    assert 0.2 < float(latents.std()) < 3.0
+
+
+def test_a_folder_without_latents(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no latents; run `soundleap data cache` first"):
+        LatentCache(tmp_path)
