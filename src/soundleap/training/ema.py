@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 
-def make_ema(module: nn.Module) -> nn.Module:
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def make_ema(module: Module) -> Module:
     """Return a frozen copy to be moved by `update_ema`."""
     return copy.deepcopy(module).eval().requires_grad_(False)
 
@@ -17,11 +21,14 @@ def make_ema(module: nn.Module) -> nn.Module:
 def update_ema(average: nn.Module, module: nn.Module, decay: float) -> None:
     """Move every parameter to ``decay · average + (1 - decay) · module``; buffers are copied."""
     new = dict(module.named_parameters())
-    names = [name for name, _ in average.named_parameters()]
-    old = [dict(average.named_parameters())[name].data for name in names]
-    torch._foreach_lerp_(old, [new[name].data for name in names], 1.0 - decay)
-    for kept, fresh in zip(average.buffers(), module.buffers(), strict=True):
-        kept.copy_(fresh)
+    kept = dict(average.named_parameters())
+    names = list(kept)
+    old = [kept[name].data for name in names]
+    torch._foreach_lerp_(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+        old, [new[name].data for name in names], 1.0 - decay
+    )
+    for buffer, fresh in zip(average.buffers(), module.buffers(), strict=True):
+        buffer.copy_(fresh)
 
 
 def warm_decay(decay: float, iteration: int) -> float:

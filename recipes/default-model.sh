@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# From a folder of sounds to the default model. Every stage resumes: after a stop, run the same again.
+#
+#   CORPUS=path/to/corpus RUNS=runs/default bash recipes/default-model.sh
+#
+#   CORPUS       folder with metadata.jsonl and audio (`soundleap data fetch FOLDER` obtains it)
+#   RUNS         folder of the runs                                        (default: runs/default)
+#   PREPARED     prepared corpus, beside the audio where it may be written (default: $RUNS/corpus)
+#   RENDERED     rendered music, speech and noises                         (default: $RUNS/rendered)
+#   OUT          the model folder                                          (default: $RUNS/bundle)
+#   SIZE         presets to use: default, or tiny for a trial              (default: default)
+#   MUSIC SPEECH NOISE   clips to render; music needs FluidSynth, speech Flite (1800 300 400)
+#   CARD         text of MODEL_CARD.md
+#   MAX_MINUTES  end each training stage after so many minutes. The recipe then ends with code 75,
+#                which means "go on", for machines on which a command may take ten minutes only:
+#                while MAX_MINUTES=9 bash recipes/default-model.sh; [ $? -eq 75 ]; do :; done
+#
+# | stage           | hardware                      | minutes        |
+# |-----------------|-------------------------------|----------------|
+# | data prepare    | 1 core of a 2-core AMD EPYC   | TODO-minutes   |
+# | data render     | 2 cores                       | TODO-minutes   |
+# | train codec     | 1 core                        | TODO-minutes   |
+# | data cache      | 1 core                        | TODO-minutes   |
+# | train vocoder   | 1 core                        | TODO-minutes   |
+# | train teacher   | 1 core                        | TODO-minutes   |
+# | distill         | 1 core                        | TODO-minutes   |
+# | bundle          | 1 core                        | TODO-minutes   |
+# | evaluate        | 2 cores                       | TODO-minutes   |
+set -euo pipefail
+
+: "${CORPUS:?set CORPUS to a folder with metadata.jsonl and audio}"
+RUNS=${RUNS:-runs/default}
+PREPARED=${PREPARED:-$RUNS/corpus}
+RENDERED=${RENDERED:-$RUNS/rendered}
+OUT=${OUT:-$RUNS/bundle}
+SIZE=${SIZE:-default}
+here=$(cd "$(dirname "$0")" && pwd)
+
+codec=$RUNS/codec/codec.safetensors
+vocoder=$RUNS/vocoder/vocoder.safetensors
+teacher=$RUNS/teacher/teacher.safetensors
+limit=()  # bash 3 refuses "${limit[@]}" while it is empty
+if [ -n "${MAX_MINUTES:-}" ]; then limit=("max_minutes=$MAX_MINUTES"); fi
+
+# Run a stage unless it is marked as done; a stage that its time limit ended ends the recipe with 75.
+stage() {
+  local name=$1
+  shift
+  if [ -e "$RUNS/.done-$name" ]; then return; fi
+  echo "== $name"
+  "$@"
+  touch "$RUNS/.done-$name"
+}
+
+mkdir -p "$RUNS"
+stage prepare soundleap data prepare "$CORPUS" "$PREPARED"
+manifests=("$PREPARED/manifest.jsonl")
+if [ "$((${MUSIC:-1800} + ${SPEECH:-300} + ${NOISE:-400}))" -gt 0 ]; then
+  stage render soundleap data render "$RENDERED" --music "${MUSIC:-1800}" \
+    --speech "${SPEECH:-300}" --noise "${NOISE:-400}" --seed 1 --workers 2
+  manifests+=("$RENDERED/manifest.jsonl")
+fi
+list="manifests=[$(printf '"%s", ' "${manifests[@]}")]"
+
+stage codec soundleap train codec "$SIZE-codec" "run_dir=$RUNS/codec" "$list"
+stage cache soundleap data cache "$SIZE-cache" "run_dir=$RUNS/cache" "$list" "codec=$codec"
+stage cache-heldout soundleap data cache "$SIZE-cache" "run_dir=$RUNS/cache-heldout" "$list" \
+  "codec=$codec" split=heldout "variants={'*': 1}" mixtures=0 "favourites=[]"
+stage vocoder soundleap train vocoder "$SIZE-vocoder" "run_dir=$RUNS/vocoder" "$list" \
+  "codec=$codec" ${limit[@]+"${limit[@]}"}
+stage teacher soundleap train teacher "$SIZE-teacher" "run_dir=$RUNS/teacher" \
+  "cache=$RUNS/cache" "heldout_cache=$RUNS/cache-heldout" "codec=$codec" "vocoder=$vocoder" \
+  ${limit[@]+"${limit[@]}"}
+stage distill soundleap distill "$SIZE-distill" "run_dir=$RUNS/student" "cache=$RUNS/cache" \
+  "teacher=$teacher" "codec=$codec" "vocoder=$vocoder" ${limit[@]+"${limit[@]}"}
+stage bundle soundleap bundle "$OUT" --runs "$RUNS" ${CARD:+--card "$CARD"}
+stage evaluate python "$here/evaluate_model.py" "${manifests[@]}" --model "$OUT" \
+  --output "$RUNS/evaluation"
+echo "done: $OUT"
