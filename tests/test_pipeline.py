@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from soundleap.audio.metadata import read_metadata
-from soundleap.errors import InputError, NotFiniteError
+from soundleap.errors import BundleError, InputError, NotFiniteError
+from soundleap.models.patch_pca import PatchPCA, PatchPCAConfig
 from soundleap.output import scale_down
 from soundleap.pipeline import TextToAudio
 
@@ -202,3 +203,17 @@ def test_save_writes_files_with_metadata(pipeline: TextToAudio, tmp_path: Path) 
     assert pipeline("rain", duration_in_s=SHORT).save(tmp_path / "rain.ogg") == [
         tmp_path / "rain.ogg"
     ]
+
+
+@pytest.mark.parametrize("prompt", ["雨", "🎉 🎉", "\u200b"])
+def test_prompts_without_a_known_word_are_refused(pipeline: TextToAudio, prompt: str) -> None:
+    with pytest.raises(InputError, match=r"prompt .* holds no word that this model"):
+        pipeline(prompt)
+    with pytest.raises(InputError, match=r"negative_prompt .* holds no word"):
+        pipeline("rain", negative_prompt=prompt)
+
+
+def test_a_network_of_another_codec_is_refused(fresh_pipeline: TextToAudio) -> None:
+    fresh_pipeline.codec.latent = PatchPCA(PatchPCAConfig(channels=24))
+    with pytest.raises(BundleError, match=r"student of .* has \(16, 384\).*have \(24, 384\)"):
+        fresh_pipeline.network("student")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from soundleap.bundle import Bundle
@@ -122,3 +123,28 @@ def test_lists_have_one_entry_per_prompt() -> None:
         requests_from_lists(["a", "b"], {}, [3], 1, Request(""))
     with pytest.raises(InputError, match="empty list"):
         requests_from_lists([], {}, None, 1, Request(""))
+
+
+def test_numpy_numbers_are_numbers(manifest: Manifest) -> None:
+    request = Request("rain", duration_in_s=np.float32(1.5), seed=np.int64(7))  # pyright: ignore
+    sample = complete(request, manifest)
+    assert (sample.duration_in_s, sample.seed) == (1.5, 7)
+    assert (type(sample.duration_in_s), type(sample.seed)) == (float, int)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request("rain\udcff"), "prompt is not valid Unicode"),
+        (Request("rain", "\ud800"), "negative_prompt is not valid Unicode"),
+        (Request("rain", duration_in_s=10**400), "duration_in_s is beyond"),
+    ],
+)
+def test_values_that_no_type_holds(manifest: Manifest, request_: Request, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        complete(request_, manifest)
+
+
+def test_a_prompt_that_is_no_text() -> None:
+    with pytest.raises(InputError, match="prompt is None; give a text"):
+        requests_from_lists(None, {}, 1, 1, Request(""))  # pyright: ignore[reportArgumentType]

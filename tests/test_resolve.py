@@ -55,3 +55,10 @@ def test_a_hub_id_that_is_not_there(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert "no folder soundleap/nothing, and can't fetch it from the hub" in found.stderr
     assert found.stderr.count("\n") == 1
+
+
+def test_a_name_that_is_too_long() -> None:
+    with pytest.raises(InputError, match="unknown model"):
+        open_model("x" * 300)
+    with pytest.raises(BundleError, match="does not exist"):
+        open_model(Path("x" * 300))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,7 +40,7 @@ class Bundle:
             BundleError: if the folder or its description is missing or not valid.
         """
         self.folder = Path(folder)
-        if not self.folder.is_dir():
+        if not os.path.isdir(self.folder):  # unlike Path.is_dir it never raises
             raise BundleError(f"model folder {self.folder} does not exist")
         self.manifest: Manifest = read_manifest(self.folder)
 

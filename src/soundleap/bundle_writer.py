@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from safetensors import SafetensorError
+
 from soundleap.bundle import TEXT_FILES, Bundle, hash_builtin_text, hash_file
 from soundleap.bundle_schema import (
     CARD_NAME,
@@ -137,15 +139,17 @@ def _copy_text(folder: Path, source: Path) -> TextPart:
 @contextmanager
 def _new_folder(target: Path) -> Generator[Path]:
     """Give a folder beside the target that becomes the target if the block succeeds."""
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise InputError(f"{target} exists and is not an empty folder; give another name")
     partial = target.parent / f".soundleap-{secrets.token_hex(4)}.partial"
     try:
+        if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            raise InputError(f"{target} exists and is not an empty folder; give another name")
         partial.mkdir(parents=True)
         yield partial
         partial.replace(target)
     except OSError as error:
         raise BundleError(f"can't write {target}: {error.strerror}") from None
+    except SafetensorError as error:  # what a full disk is called there
+        raise BundleError(f"can't write {target}: {error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from soundleap.bundle_writer import BundleParts, save_bundle
 from soundleap.device import Stages, find_device
 from soundleap.diffusion import sample_generators
 from soundleap.diffusion.sampling import SampleCallback
-from soundleap.errors import InputError, NotFiniteError, unknown_name
+from soundleap.errors import BundleError, InputError, NotFiniteError, unknown_name
 from soundleap.latents import Conditions, LatentSampler
 from soundleap.models.dit import DiT
 from soundleap.output import AudioOutput, scale_down
+from soundleap.progress import progress_bar
 from soundleap.requests import (
     DEFAULT_DURATION_IN_S,
     Request,
@@ -129,10 +129,18 @@ class TextToAudio:
         """Give the student or the teacher, loading it the first time.
 
         Raises:
-            BundleError: if this model has none, or its file is missing or damaged.
+            BundleError: if this model has none, or its file is missing, damaged or does not fit.
         """
         if name not in self._networks:
-            self._networks[name] = self.bundle.load_network(name).to(self.device)
+            network = self.bundle.load_network(name)
+            sizes = (network.config.channels, network.config.text_dim)
+            needed = (self.codec.channels, self.text_encoder.dim)
+            if sizes != needed:
+                raise BundleError(
+                    f"the {name} of {self.bundle.folder} has {sizes} latent channels and text "
+                    f"numbers, but its codec and text encoder have {needed}"
+                )
+            self._networks[name] = network.to(self.device)
         return self._networks[name]
 
     def __call__(
@@ -151,7 +159,8 @@ class TextToAudio:
     ) -> AudioOutput:
         """Make sounds from text.
 
-        Where a list is given instead of one value it has one entry per prompt.
+        Where a list is given instead of one value it has one entry per prompt. All samples are one
+        batch in memory; `Generator` makes long lists in batches of bounded size.
 
         Args:
             prompt: what is to be heard.
@@ -184,9 +193,7 @@ class TextToAudio:
             Request("", num_inference_steps=num_inference_steps, network=network),
         )
         samples = self.check(requests)
-        with _progress_bar(
-            progress, samples[0].num_inference_steps, callback_on_step_end
-        ) as report:
+        with progress_bar(progress, samples[0].num_inference_steps, callback_on_step_end) as report:
             audios, metadata, _ = self.run(samples, callback_on_step_end=report)
         return AudioOutput(audios, self.codec.sampling_rate, [s.seed for s in samples], metadata)
 
@@ -237,10 +244,18 @@ class TextToAudio:
 
     def _check_tokens(self, sample: Sample) -> None:
         for name in ("prompt", "negative_prompt"):
-            count = self.text_encoder.count_tokens(getattr(sample, name) or "")
+            text = getattr(sample, name)
+            tokens = self.text_encoder.tokens(text or "")
             most = self.text_encoder.max_tokens
-            if count > most:
-                raise InputError(f"{name} has {count} tokens; allowed: at most {most}: shorten it")
+            if len(tokens) > most:
+                raise InputError(
+                    f"{name} has {len(tokens)} tokens; allowed: at most {most}: shorten it"
+                )
+            if text and set(tokens) <= {"[UNK]"}:
+                raise InputError(
+                    f"{name} {text!r} holds no word that this model's text encoder knows; "
+                    "say it in English"
+                )
 
     def _conditions(self, samples: Sequence[Sample], lengths: Sequence[int]) -> Conditions:
         columns = (
@@ -280,22 +295,3 @@ def check_finite(value: Tensor, source: str) -> None:
         raise NotFiniteError(
             f"the {source} gave NaN or infinity; try dtype float32, other settings or another seed"
         )
-
-
-@contextmanager
-def _progress_bar(
-    wanted: bool, steps: int, callback: SampleCallback | None
-) -> Generator[SampleCallback | None]:
-    if not wanted:
-        yield callback
-        return
-    from tqdm import tqdm
-
-    with tqdm(total=steps, desc="steps", leave=False) as bar:
-
-        def report(step: int, timestep: float, x_0: Tensor) -> None:
-            bar.update()
-            if callback is not None:
-                callback(step, timestep, x_0)
-
-        yield report

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral, Real
 from typing import Any, cast, get_args
 
 from soundleap.bundle_schema import Manifest, NetworkName, Sampling
@@ -79,6 +80,8 @@ def requests_from_lists(
     Raises:
         InputError: for an empty list, or one whose length is not the number of prompts.
     """
+    if not isinstance(prompt, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"prompt is {prompt!r}; give a text or a list of texts")
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if not prompts:
         raise InputError("prompt is an empty list; give at least one text")
@@ -189,6 +192,8 @@ def _check_texts(sample: Sample) -> None:
             raise InputError(
                 f"{name} has {len(text)} characters; allowed: at most {MAX_CHARACTERS}"
             )
+        if text is not None and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError(f"{name} is not valid Unicode; give it as UTF-8")
     if not sample.prompt.strip():
         raise InputError("prompt is empty; say what is to be heard")
 
@@ -205,15 +210,18 @@ def _check_negative(sample: Sample, sampling: Sampling) -> None:
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):  # NumPy's numbers are Real too
         raise InputError(f"{name} is {value!r}; give a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError(f"{name} is beyond what a number can hold here") from None
 
 
 def _whole(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise InputError(f"{name} is {value!r}; give a whole number")
-    return value
+    return int(value)
 
 
 def _check_whole(name: str, value: object, low: int, high: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def open_model(source: str | Path | None = None) -> Bundle:
     if isinstance(source, str) and source in KNOWN_MODELS:
         return _open_known(source)
     folder = Path(source)
-    if folder.exists() or isinstance(source, Path):
+    if isinstance(source, Path) or os.path.exists(folder):  # unlike Path.exists it never raises
         return Bundle(folder)
     if _HUB_ID.match(source):
         return Bundle(_fetch(source))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from soundleap.audio.io import read_audio, write_audio
+from soundleap.audio.io import encode_audio, read_audio, write_audio
 from soundleap.audio.metadata import MAX_BYTES, pack, read_metadata, unpack
 from soundleap.audio.names import FORMATS
 from soundleap.errors import AudioFileError, InputError
@@ -159,3 +159,9 @@ def test_damaged_files_have_no_metadata(tmp_path: Path, data: bytes) -> None:
 @pytest.mark.parametrize("comment", ["", "plain", "[1]", '{"other": 1}', '{"soundleap": 5}'])
 def test_other_comments_are_not_metadata(comment: str) -> None:
     assert unpack(comment) is None
+
+
+def test_formats_in_any_letters(tone: np.ndarray) -> None:
+    assert encode_audio(tone, RATE, ".WAV") == encode_audio(tone, RATE, "wav")
+    with pytest.raises(InputError, match="unknown format 'wave'"):
+        encode_audio(tone, RATE, "wave")

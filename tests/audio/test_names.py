@@ -64,3 +64,19 @@ def test_check_writable(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="can't write to /proc"):
             check_writable([Path("/proc/nowhere/a.wav")])
     assert [path.name for path in tmp_path.iterdir()] == ["there.wav"]
+
+
+def test_names_that_the_system_refuses_are_found_before_any_work(tmp_path: Path) -> None:
+    for output in (tmp_path / ("x" * 300 + ".wav"), tmp_path / "a\0b.wav"):
+        with pytest.raises(InputError, match="can't write"):
+            check_writable(plan_paths(output, SOUNDS[:1]))
+
+
+def test_a_dot_in_a_new_folder_needs_a_separator(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown format '2'.*; end a new folder's name with /"):
+        plan_paths(tmp_path / "v1.2", SOUNDS)
+
+
+def test_one_name_for_two_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a.png is the name of two files"):
+        check_writable([tmp_path / "a.png", tmp_path / "a.png"])

@@ -12,8 +12,10 @@ import pytest
 
 from soundleap.audio.io import read_audio, write_audio
 from soundleap.audio.metadata import read_metadata
+from soundleap.cli.jobs import read_prompts
 from soundleap.cli.main import main
 from soundleap.pipeline import TextToAudio
+from soundleap.requests import Request
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -278,3 +280,22 @@ def test_ctrl_c_leaves_whole_files_only(run: Run, tmp_path: Path) -> None:
     assert err == "soundleap: stopped\n"
     for path in tmp_path.iterdir():
         assert len(read_audio(path, sampling_rate=16000)) == 160000
+
+
+def test_only_line_feeds_end_a_line_of_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(
+        '{"prompt": "rain\u2028and\x85wind"}\r\n\n{"prompt": "sea"}\n', encoding="utf-8"
+    )
+    prompts = [request.prompt for request in read_prompts(path, Request(""))]
+    assert prompts == ["rain\u2028and\x85wind", "sea"]
+
+
+def test_bytes_that_are_no_text_and_names_that_are_too_long(run: Run, tmp_path: Path) -> None:
+    code, _, err = run("rain\udcff", "-o", tmp_path / "a.wav")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "prompt is not valid Unicode" in err
+    code, _, err = run("rain", "-o", tmp_path / ("x" * 300 + ".wav"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "can't write" in err
+    assert not names(tmp_path)

@@ -23,3 +23,11 @@ def test_a_filled_module_is_the_same_as_without() -> None:
     x, t = torch.ones(1, 4, 3), torch.zeros(1)
     text = {"text_embeds": torch.ones(1, 2, 8), "text_mask": torch.ones(1, 2, dtype=torch.bool)}
     assert torch.equal(plain(x, t, **text), skipped(x, t, **text))
+
+
+def test_loading_a_transformer_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    with SkipInit():
+        network = DiT(DiTConfig(channels=4, text_dim=8, width=16, blocks=1, heads=2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.requires_grad for parameter in network.parameters())

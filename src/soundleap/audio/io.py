@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundleap.audio.metadata import pack
-from soundleap.audio.names import format_of
+from soundleap.audio.names import check_format, format_of
 from soundleap.errors import AudioFileError, InputError
 
 _ENCODINGS = {
@@ -107,7 +108,7 @@ def encode_audio(
     import soundfile
 
     _check_waveform(waveform)
-    container, subtype = _ENCODINGS[format]
+    container, subtype = _ENCODINGS[check_format(format)]
     samples = waveform.T if waveform.ndim == 2 else waveform[:, None]
     buffer = io.BytesIO()
     try:
@@ -129,7 +130,7 @@ def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:
         InputError: if the file exists and `overwrite` is off.
         AudioFileError: if it can't be written; nothing is left behind.
     """
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:  # unlike Path.exists it never raises
         raise InputError(f"{path} exists; choose another name or allow it with overwrite")
     partial = path.parent / f".soundleap-{secrets.token_hex(4)}.partial"
     try:

@@ -76,13 +76,19 @@ def plan_paths(
         InputError: for an unknown format, or a file where several sounds have to go.
     """
     path = Path(output)
-    is_folder = path.is_dir() or str(output).endswith(("/", os.sep)) or not path.suffix
+    is_folder = _is_dir(path) or str(output).endswith(("/", os.sep)) or not path.suffix
     if is_folder:
         suffix = check_format(wanted or "wav")
         return [path / file_name(i + 1, *sound, suffix) for i, sound in enumerate(sounds)]
-    format_of(path, wanted)
+    try:
+        format_of(path, wanted)
+    except InputError as error:
+        raise InputError(f"{error}; end a new folder's name with /") from None
     if len(sounds) != 1:
-        raise InputError(f"{path} is one file for {len(sounds)} sounds; give a folder")
+        raise InputError(
+            f"{path} is one file for {len(sounds)} sounds; give a folder (end a new one's name "
+            "with /)"
+        )
     return [path]
 
 
@@ -90,13 +96,17 @@ def check_writable(paths: Sequence[Path], *, overwrite: bool = False) -> None:
     """Find out before any work whether files can be written.
 
     Raises:
-        InputError: naming the first one that exists (unless `overwrite`) or whose folder can't be
-            written to.
+        InputError: naming the first one that exists (unless `overwrite`), that is there twice, or
+            that can't be written, for example for its folder or the length of its name.
     """
+    seen: set[Path] = set()
     for path in paths:
-        if path.is_dir():
+        if path in seen:
+            raise InputError(f"{path} is the name of two files; choose another name")
+        seen.add(path)
+        if _is_dir(path):
             raise InputError(f"{path} is a folder")
-        if path.exists() and not overwrite:
+        if _exists(path) and not overwrite:
             raise InputError(f"{path} exists; choose another name or allow it with overwrite")
     for folder in {_existing(path.parent) for path in paths}:
         try:
@@ -107,6 +117,21 @@ def check_writable(paths: Sequence[Path], *, overwrite: bool = False) -> None:
 
 
 def _existing(folder: Path) -> Path:
-    while not folder.exists() and folder != folder.parent:
+    while not _exists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
+
+
+def _is_dir(path: Path) -> bool:
+    return _exists(path) and path.is_dir()
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:  # no permission, too long; a zero in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"can't write {str(path)!r}: {reason}") from None
+    return True

@@ -29,7 +29,7 @@ def read_prompts(path: Path, common: Request) -> list[Request]:
         raise InputError(f"can't read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text") from None
-    lines = [(i + 1, line.strip()) for i, line in enumerate(text.splitlines()) if line.strip()]
+    lines = [(i + 1, line.strip()) for i, line in enumerate(text.split("\n")) if line.strip()]
     if not lines:
         raise InputError(f"{path} holds no prompt")
     if path.suffix.lower() != ".jsonl":

@@ -20,7 +20,7 @@ def show(
     if as_json:
         typer.echo(json.dumps(metadata, indent=1))
         return
-    width = max(len(name) for name in metadata)
+    width = max((len(name) for name in metadata), default=0)
     for name, value in metadata.items():
         text = value if isinstance(value, str) else json.dumps(value)
         typer.echo(f"{name:<{width}}  {text}")

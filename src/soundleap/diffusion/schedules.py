@@ -54,8 +54,7 @@ class NoiseSchedule:
     ) -> NoiseSchedule:
         """Make the schedule whose betas are linear in their square root.
 
-        The defaults are those of Stable Diffusion and of every text-to-audio system that this
-        project imports.
+        The defaults are those of Stable Diffusion.
 
         Raises:
             InputError: unless 0 < beta_start < beta_end < 1 and num_train_steps >= 2.
