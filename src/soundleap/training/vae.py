@@ -12,7 +12,6 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 import torch
 from pydantic.dataclasses import dataclass
@@ -161,7 +160,7 @@ class VAEStory:
 
         generator = _fixed_generator()
         mel = self._mels(self.heldout, 8, generator).cpu()
-        vae = copy.deepcopy(cast("VAE1d", self.average)).cpu()
+        vae = copy.deepcopy(self.average).cpu()
         vocoder = ISTFTVocoder(ISTFTVocoderConfig(mel=self.mel_config))  # new: changes no phase
         bins = self.mel_config.n_fft // 2 + 1
         phase = 2 * math.pi * torch.rand(len(mel), bins, mel.shape[2], generator=generator)
@@ -176,7 +175,7 @@ class VAEStory:
     @torch.no_grad()
     def export(self, folder: Path) -> None:
         """Write the averaged codec, scaled, and its error on held-out crops (``report.json``)."""
-        vae = copy.deepcopy(cast("VAE1d", self.average))
+        vae = copy.deepcopy(self.average)
         vae.fit_scale(self._mels(self.pool, MEASURED_CROPS, _fixed_generator()))
         heldout = self._mels(self.heldout, MEASURED_CROPS, _fixed_generator())
         save_module(folder / "codec.safetensors", vae, asdict(vae.config))
