@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from soundleap.bundle import BUILTIN_TEXT, Bundle
-from soundleap.bundle_schema import Description
+from soundleap.bundle_schema import Description, Sampling
 from soundleap.bundle_writer import BundleParts, save_bundle
 from soundleap.debug import write_untrained_bundle
 from soundleap.errors import BundleError, InputError
@@ -197,3 +197,17 @@ def test_a_bundle_needs_a_network(untrained_folder: Path, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="neither a student nor a teacher"):
         save_bundle(tmp_path / "new", parts, description(untrained_folder))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"default_steps": 9}, "the student's default steps are 9; allowed: 1 to 8"),
+        ({"default_teacher_steps": 0}, "the teacher's default steps are 0"),
+        ({"teacher_guidance_range": (4.0, 9.0)}, r"allowed: 4.0 to 9.0 \(teacher\)"),
+        ({"min_duration_in_s": 11.0}, "min_duration_in_s must be above 0"),
+    ],
+)
+def test_defaults_are_within_their_own_limits(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampling(grid=tuple(range(19, 1000, 20)), **changes)

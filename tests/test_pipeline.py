@@ -215,5 +215,14 @@ def test_prompts_without_a_known_word_are_refused(pipeline: TextToAudio, prompt:
 
 def test_a_network_of_another_codec_is_refused(fresh_pipeline: TextToAudio) -> None:
     fresh_pipeline.codec.latent = PatchPCA(PatchPCAConfig(channels=24))
-    with pytest.raises(BundleError, match=r"student of .* has \(16, 384\).*have \(24, 384\)"):
+    with pytest.raises(BundleError, match=r"student of .*'channels': 16.*needed.*'channels': 24"):
+        fresh_pipeline.network("student")
+
+
+def test_a_student_without_a_guidance_input_is_refused(
+    fresh_pipeline: TextToAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = fresh_pipeline.bundle.load_network("teacher")
+    monkeypatch.setattr(fresh_pipeline.bundle, "load_network", lambda name: teacher)
+    with pytest.raises(BundleError, match=r"student of .*'guided': False.*needed.*'guided': True"):
         fresh_pipeline.network("student")

@@ -139,6 +139,13 @@ class Bundle:
         return folder
 
 
+def check_fit(whose: str, network: DiT, needed: Mapping[str, int]) -> None:
+    """Raise `BundleError` unless a network's configuration has these values."""
+    found = {key: getattr(network.config, key) for key in needed}
+    if found != needed:
+        raise BundleError(f"{whose} does not fit the other parts: it has {found}, needed {needed}")
+
+
 def hash_builtin_text() -> BuiltinText:
     """Measure the text encoder that comes with the package."""
     hashes = [hash_file(BUILTIN_TEXT / name).sha256 for name in TEXT_FILES]

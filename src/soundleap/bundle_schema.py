@@ -132,11 +132,20 @@ class Sampling(Strict):
     def _check(self) -> Sampling:
         if self.max_steps > sum(t > 0 for t in self.grid):
             raise ValueError(f"max_steps is {self.max_steps}; grid has fewer points above t = 0")
-        low, high = self.guidance_range
-        if not low <= self.default_guidance_scale <= high:
-            raise ValueError(
-                f"default_guidance_scale is {self.default_guidance_scale}; allowed: {low} to {high}"
-            )
+        for network in ("student", "teacher"):
+            default, most = self.step_limits(network)
+            if not 1 <= default <= most:
+                raise ValueError(
+                    f"the {network}'s default steps are {default}; allowed: 1 to {most}"
+                )
+            low, high = self.guidance_limits(network)
+            if not low <= self.default_guidance_scale <= high:
+                raise ValueError(
+                    f"default_guidance_scale is {self.default_guidance_scale}; "
+                    f"allowed: {low} to {high} ({network})"
+                )
+        if not 0 < self.min_duration_in_s <= self.max_duration_in_s:
+            raise ValueError("min_duration_in_s must be above 0 and not above max_duration_in_s")
         return self
 
 

@@ -134,18 +134,17 @@ class LatentSampler:
         Source: Ho and Salimans 2022 (classifier-free guidance), rearranged.
         """
         denoiser = self._denoiser(self.sampling.student_prediction)
-        w = conditions.w if self.network.config.guided else None
+        w = conditions.w
         if not conditions.negative:
             return denoiser.bind(**conditions.of(0), w=w)
-        ones = torch.ones_like(conditions.w)
+        ones = torch.ones_like(w)
         rows = [conditions.of(row) for row in range(3)]
         joined = {name: _join([row[name] for row in rows]) for name in rows[0]}
-        scales = None if w is None else torch.cat([w, ones, ones])
-        bound = denoiser.bind(**joined, w=scales)
+        bound = denoiser.bind(**joined, w=torch.cat([w, ones, ones]))
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             prompt, negative, empty = bound(torch.cat([x_t] * 3), torch.cat([t] * 3)).chunk(3)
-            return prompt - per_sample(conditions.w - 1, prompt) * (negative - empty)
+            return prompt - per_sample(w - 1, prompt) * (negative - empty)
 
         return denoise
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soundleap._version import __version__
-from soundleap.bundle import Bundle
+from soundleap.bundle import Bundle, check_fit
 from soundleap.bundle_schema import CARD_NAME, Description, NetworkName
 from soundleap.bundle_writer import BundleParts, save_bundle
 from soundleap.device import Stages, find_device
 from soundleap.diffusion import sample_generators
 from soundleap.diffusion.sampling import SampleCallback
-from soundleap.errors import BundleError, InputError, NotFiniteError, unknown_name
+from soundleap.errors import InputError, NotFiniteError, unknown_name
 from soundleap.latents import Conditions, LatentSampler
 from soundleap.models.dit import DiT
 from soundleap.output import AudioOutput, scale_down
@@ -133,13 +133,15 @@ class TextToAudio:
         """
         if name not in self._networks:
             network = self.bundle.load_network(name)
-            sizes = (network.config.channels, network.config.text_dim)
-            needed = (self.codec.channels, self.text_encoder.dim)
-            if sizes != needed:
-                raise BundleError(
-                    f"the {name} of {self.bundle.folder} has {sizes} latent channels and text "
-                    f"numbers, but its codec and text encoder have {needed}"
-                )
+            check_fit(
+                f"the {name} of {self.bundle.folder}",
+                network,
+                {
+                    "channels": self.codec.channels,
+                    "text_dim": self.text_encoder.dim,
+                    "guided": name == "student",
+                },
+            )
             self._networks[name] = network.to(self.device)
         return self._networks[name]
 
