@@ -79,7 +79,7 @@ def _read_manifest(path: Path) -> list[EvaluationClip]:
     clips: list[EvaluationClip] = []
     faults: list[str] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # splitlines would cut at U+2028 too
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"can't read manifest {path}: {error}") from None
     for number, line in enumerate(lines, start=1):
