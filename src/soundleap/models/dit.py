@@ -14,12 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from soundleap.diffusion.denoisers import Prediction
 from soundleap.diffusion.guidance import sinusoidal_embedding
 
 
 @dataclass(frozen=True)
 class DiTConfig:
-    """Sizes: C latent channels, D numbers a text state; `guided` adds the guidance input."""
+    """Sizes: C latent channels, D numbers a text state; `guided` adds the guidance input.
+
+    `prediction` is what the output means, so that a file tells it.
+    """
 
     channels: int = 128
     text_dim: int = 384
@@ -27,6 +31,7 @@ class DiTConfig:
     blocks: int = 6
     heads: int = 4
     guided: bool = False
+    prediction: Prediction = "v"
 
 
 class Attention(nn.Module):

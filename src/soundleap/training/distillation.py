@@ -25,6 +25,7 @@ from soundleap.diffusion.denoisers import Boundary, ConsistencyFunction, Network
 from soundleap.diffusion.guidance import batched_guidance, lcm_to_cfg
 from soundleap.diffusion.schedules import NoiseSchedule, Spacing, coarse_grid
 from soundleap.diffusion.solvers import Solver, solve, walk_path
+from soundleap.errors import InputError
 from soundleap.models.dit import DiT
 from soundleap.models.store import save_module
 from soundleap.training.batches import Batches, LatentBatch, masked_mean
@@ -100,6 +101,7 @@ class DistillationStory:
         )
         self.empty = cache.text([cache.empty])
         self.teacher = load_dit(Path(settings.teacher)).to(self.device).requires_grad_(False)
+        _check_teacher(self.teacher, settings)
         self.config = replace(self.teacher.config, guided=True)
         self.student = student_from(self.teacher).to(self.device)
         self.target = make_ema(self.student)
@@ -225,6 +227,17 @@ class DistillationStory:
     def export(self, folder: Path) -> None:
         """Write the averaged student."""
         save_module(folder / "student.safetensors", self.average, asdict(self.config))
+
+
+def _check_teacher(teacher: DiT, settings: DistillationSettings) -> None:
+    config = teacher.config
+    if config.prediction != settings.prediction:
+        raise InputError(
+            f"prediction is {settings.prediction!r} but {settings.teacher} predicts "
+            f"{config.prediction!r}; set prediction={config.prediction}"
+        )
+    if config.guided:
+        raise InputError(f"{settings.teacher} is a student already; give its teacher")
 
 
 def student_from(teacher: DiT) -> DiT:

@@ -71,15 +71,24 @@ class RunEnd:
 
 
 def make_accelerator(settings: RunSettings) -> Accelerator:
-    """Set up device, precision and processes."""
+    """Set up device and precision.
+
+    Raises:
+        InputError: if started as one of several processes, which the loop does not do yet.
+    """
     torch.set_num_threads(settings.threads)
     precision = settings.mixed_precision
-    return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+    if accelerator.num_processes > 1:
+        raise InputError(
+            f"started as {accelerator.num_processes} processes; training runs as one for now"
+        )
+    return accelerator
 
 
-def generator_for(seed: int, iteration: int, rank: int = 0) -> torch.Generator:
-    """Return the generator of one iteration on one process."""
-    mixed = (seed * 1_000_003 + iteration) * 1_009 + rank
+def generator_for(seed: int, iteration: int) -> torch.Generator:
+    """Return the generator of one iteration."""
+    mixed = (seed * 1_000_003 + iteration) * 1_009
     return torch.Generator().manual_seed(mixed % (2**63))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def write_decoded(
     with torch.no_grad():
         waveforms = vocoder(mel, phase)
     sounds = {
-        f"{i}-{name[:24].replace(' ', '-')}": w
+        f"{i}-{re.sub('[^a-z0-9]+', '-', name.lower())[:24]}": w
         for i, (name, w) in enumerate(zip(names, waveforms, strict=True))
     }
     write_sounds(folder, sounds, vocoder.config.mel.sampling_rate)

@@ -63,6 +63,7 @@ class TeacherStory:
             width=settings.width,
             blocks=settings.blocks,
             heads=settings.heads,
+            prediction=settings.prediction,
         )
         torch.manual_seed(settings.seed)
         self.network = DiT(self.config).to(self.device)
