@@ -32,7 +32,7 @@ def test_fresh_noise_is_drawn_at_each_samples_length() -> None:
 
     def run(seeds: list[int], lengths: list[int]) -> torch.Tensor:
         generators = sample_generators(seeds)
-        x_T = randn_per_sample((2, max(lengths)), generators, lengths=lengths)  # noqa: N806
+        x_T = randn_per_sample((2, max(lengths)), generators, lengths=lengths)
         f = lambda x_t, t: 0.5 * x_t  # noqa: E731
         return sample_consistency(f, x_T, times, schedule, generators, lengths=lengths)
 

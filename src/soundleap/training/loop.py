@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
+from soundleap.errors import InputError
 from soundleap.training.checkpoint import load_latest, save_checkpoint
 from soundleap.training.records import Stats, check_stats, claim_folder, not_finite
 from soundleap.training.settings import RunSettings
