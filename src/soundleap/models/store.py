@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from soundleap.errors import BundleError
@@ -24,7 +24,7 @@ def save_module(
     state = {name: _cast(name, value, dtype) for name, value in module.state_dict().items()}
     partial = path.with_suffix(".partial")
     try:
-        save_file(state, partial, metadata={"config": json.dumps(config)})
+        partial.write_bytes(save(state, metadata={"config": json.dumps(config)}))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
