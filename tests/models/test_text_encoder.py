@@ -124,10 +124,10 @@ def test_only_lists_of_texts(encoder: TextEncoder, prompts: object) -> None:
 
 
 def test_tokens(encoder: TextEncoder) -> None:
-    assert encoder.tokens("A DOG barks!") == ["a", "dog", "barks", "!"]
+    assert encoder.tokens("A DOG barks!") == ["a", "dog", "bark", "##s", "!"]
     assert encoder.tokens("café") == encoder.tokens("cafe")
     assert encoder.count_tokens("") == encoder.count_tokens("  ") == 0
-    assert encoder.tokens("[SEP]") == ["[", "se", "##p", "]"]
+    assert encoder.tokens("[SEP]") == ["[", "sep", "]"]
     printable = "".join(map(chr, range(33, 127)))
     assert "[UNK]" not in encoder.tokens(f"{printable} xqzjv C♯m 120° “loud” 5–6")
 
