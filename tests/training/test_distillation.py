@@ -159,3 +159,17 @@ def test_a_resumed_distillation_equals_a_straight_one(toy: Toy, tmp_path: Path) 
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
     folders = sorted(path.name for path in (tmp_path / "straight").glob("snapshot-*"))
     assert folders == [f"snapshot-000006-{n}-steps" for n in (1, 2, 4)]
+
+
+def test_a_second_stage_goes_on_from_the_first(toy: Toy, tmp_path: Path) -> None:
+    first = DistillationStory(
+        toy.distillation_settings(tmp_path / "near", iterations=3), progress=False
+    )
+    train(first, progress=False)
+    exported = tmp_path / "near" / "student.safetensors"
+    second = DistillationStory(
+        toy.distillation_settings(tmp_path / "far", start=str(exported)), progress=False
+    )
+    for network in (second.student, second.target, second.average):
+        for name, parameter in network.named_parameters():
+            torch.testing.assert_close(parameter, dict(first.average.named_parameters())[name])

@@ -25,8 +25,8 @@ from soundleap.training.distillation import DistillationSettings
 from soundleap.training.parts import load_dit, load_vocoder
 from soundleap.training.settings import load_settings
 
-RUNS = ("codec", "cache", "vocoder", "teacher", "student")
-PATHS = ("run_dir", "manifests", "codec", "vocoder", "teacher", "cache", "heldout_cache")
+RUNS = ("codec", "cache", "vocoder", "teacher", "student-near", "student")
+PATHS = ("run_dir", "manifests", "codec", "vocoder", "teacher", "start", "cache", "heldout_cache")
 
 
 @dataclass(frozen=True)

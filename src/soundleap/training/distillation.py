@@ -41,12 +41,16 @@ GuidanceForm = Literal["cfg", "lcm"]
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class DistillationSettings(RunSettings):
-    """Settings of `distill`; `batch_size` counts latent vectors."""
+    """Settings of `distill`.
+
+    `batch_size` counts latent vectors; `start` is a student to go on from, None the teacher itself.
+    """
 
     cache: str
     teacher: str
     codec: str
     vocoder: str | None = None
+    start: str | None = None
     prediction: Prediction = "v"
     grid_points: int = 50
     grid_spacing: Spacing = "uniform"
@@ -103,7 +107,9 @@ class DistillationStory:
         self.teacher = load_dit(Path(settings.teacher)).to(self.device).requires_grad_(False)
         _check_teacher(self.teacher, settings)
         self.config = replace(self.teacher.config, guided=True)
-        self.student = student_from(self.teacher).to(self.device)
+        self.student = (
+            student_from(self.teacher) if settings.start is None else load_dit(Path(settings.start))
+        ).to(self.device)
         self.target = make_ema(self.student)
         self.average = make_ema(self.student)
         self.modules: dict[str, nn.Module] = {
