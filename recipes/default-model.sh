@@ -28,7 +28,7 @@
 # | train vocoder | 1              | 90 (4,950 iterations)  |
 # | train teacher | 1              | 58 (4,000 iterations)  |
 # | distill       | 1              | 23 (600 iterations)    |
-# | distill-far   | 2              | 17 (ended by the clock)|
+# | distill-far   | 2              | 17 (600, by the clock)  |
 # | bundle        | 1              | < 1                    |
 # | evaluate      | 2              | 12                     |
 #

@@ -37,7 +37,7 @@ def models(
     for source, facts in rows.items():
         typer.echo(source)
         for name, value in facts.items():
-            typer.echo(f"  {name:<20}{value}")
+            typer.echo(f"  {name:<24}{value}")
     typer.echo(IMPORT_NOTE)
 
 
