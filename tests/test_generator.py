@@ -67,3 +67,10 @@ def test_warm_up_loads_the_network(untrained_folder: Path) -> None:
     assert generator.pipeline.network("teacher") is generator.pipeline.network("teacher")
     with pytest.raises(InputError, match="max_batch_size is 0"):
         Generator(untrained_folder, max_batch_size=0)
+
+
+def test_on_a_cpu_a_sample_is_the_same_to_the_bit_in_any_list(pipeline: TextToAudio) -> None:
+    together = Generator(pipeline).generate(REQUESTS)
+    for request, result in zip(REQUESTS, together, strict=True):
+        alone = Generator(pipeline).generate([request])[0]
+        assert (alone.waveform == result.waveform).all()

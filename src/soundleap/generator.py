@@ -18,7 +18,9 @@ from soundleap.requests import Request, Sample
 
 __all__ = ["Generator", "Request", "Result"]
 
-DEFAULT_BATCH_SIZE = 8
+DEFAULT_BATCH_SIZES = {"cpu": 1}
+"""By kind of device: on a CPU batches save no time, and one by one a sample is exact to the bit."""
+OTHER_BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Generator:
         *,
         device: str = "auto",
         dtype: str | None = None,
-        max_batch_size: int = DEFAULT_BATCH_SIZE,
+        max_batch_size: int | None = None,
     ) -> None:
         """Load a model.
 
@@ -58,19 +60,21 @@ class Generator:
                 device and dtype).
             device: "auto" takes a CUDA device where there is one, else the CPU.
             dtype: "float32" (None) or "bfloat16", for the networks only.
-            max_batch_size: most samples that are made at once.
+            max_batch_size: most samples that are made at once; None takes 1 on a CPU, else 8.
 
         Raises:
             InputError: for a value that is not allowed.
             BundleError: if the model is missing, damaged or made by a newer version.
         """
-        check_range("max_batch_size", max_batch_size, 1, 1024)
-        self.max_batch_size = max_batch_size
+        if max_batch_size is not None:
+            check_range("max_batch_size", max_batch_size, 1, 1024)
         self.pipeline = (
             source
             if isinstance(source, TextToAudio)
             else TextToAudio.from_pretrained(source, device=device, dtype=dtype)
         )
+        kind = self.pipeline.device.type
+        self.max_batch_size = max_batch_size or DEFAULT_BATCH_SIZES.get(kind, OTHER_BATCH_SIZE)
 
     def warm_up(self, network: NetworkName | None = None) -> None:
         """Make one shortest sound, so that the first request does not pay for loading.
