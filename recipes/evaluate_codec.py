@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from evaluate_model import esc10_label
+from evaluate_model import esc10_labels
 from torch import Tensor
 
 from soundleap.audio.mel import LogMel, MelConfig
@@ -89,7 +89,8 @@ def main() -> None:
     originals = [pool.waveform(i)[None] for i in order]
     originals = [torch.nn.functional.pad(w, (0, -w.shape[1] % step)) for w in originals]
     entries = [pool.clips[i].clip for i in order]
-    labels = [esc10_label(c.captions) if c.source == "esc10" else None for c in entries]
+    known = esc10_labels()
+    labels = [known[c.captions] if c.source == "esc10" else None for c in entries]
     chains: dict[str, Chain] = {"real": lambda w, g: w, **make_chains(codec, arguments.vocoder)}
     real: list[np.ndarray] = []
     rows = []

@@ -23,29 +23,23 @@ import soundfile
 import torch
 
 from soundleap.audio.loudness import normalise_level
+from soundleap.data.captions import read_captions
 from soundleap.data.pool import AudioPool
 from soundleap.evaluation.embeddings import YamnetEmbedder
 from soundleap.evaluation.report import write_report
 from soundleap.evaluation.run import evaluate_sets
+from soundleap.evaluation.tags import ESC10_ALIASES
 from soundleap.generator import Generator
 from soundleap.requests import Request
 
 RATE = 16000
 SYSTEMS = ["teacher:25", "student:1", "student:2", "student:4"]
-ESC10_STEMS = ("dog", "rooster", "rain", "sea waves", "crackling fire", "crying baby", "sneezing",
-               "clock tick", "helicopter", "chainsaw")  # fmt: skip
-WORDS = {"dog": "dog", "bark": "dog", "woof": "dog", "canine": "dog", "rooster": "rooster",
-         "cock": "rooster", "crow": "rooster", "rain": "rain", "sea": "sea waves",
-         "wave": "sea waves", "surf": "sea waves", "ocean": "sea waves", "fire": "crackling fire",
-         "flame": "crackling fire", "baby": "crying baby", "infant": "crying baby",
-         "sneez": "sneezing", "clock": "clock tick", "tick": "clock tick",
-         "helicopter": "helicopter", "chainsaw": "chainsaw", "chain saw": "chainsaw"}  # fmt: skip
 
 
-def esc10_label(captions: tuple[str, ...]) -> str:
-    """Return the ESC-10 class that most of a clip's captions name."""
-    votes = [label for c in captions for word, label in WORDS.items() if word in c]
-    return max(ESC10_STEMS, key=votes.count)
+def esc10_labels() -> dict[tuple[str, ...], str]:
+    """Return the ESC-10 class for the captions of each class, from the reviewed table."""
+    rows = read_captions().values()
+    return {r.captions: ESC10_ALIASES.get(r.stem, r.stem) for r in rows if r.source == "esc10"}
 
 
 def write_set(folder: Path, rows: list[dict[str, Any]], waveforms: list[Any]) -> Path:
@@ -65,6 +59,7 @@ def reference_set(
     pool = AudioPool(manifests, split="heldout", sampling_rate=RATE, progress=False)
     order = torch.randperm(len(pool.clips), generator=torch.Generator().manual_seed(0)).tolist()
     rng = random.Random(0)
+    labels = esc10_labels()
     rows, waveforms = [], []
     for index in order[:clips]:
         clip, waveform = pool.clips[index].clip, pool.waveform(index)[: 10 * RATE].numpy()
@@ -78,7 +73,7 @@ def reference_set(
             "prompt": rng.choice(clip.captions),
         }
         if clip.source == "esc10":
-            row["label"] = esc10_label(clip.captions)
+            row["label"] = labels[clip.captions]
         rows.append(row)
         waveforms.append(waveform)
     return write_set(folder, rows, waveforms), rows

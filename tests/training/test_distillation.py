@@ -13,6 +13,7 @@ from toy_runs import Toy, assert_same_run
 from soundleap.diffusion.denoisers import NetworkDenoiser
 from soundleap.diffusion.guidance import cfg
 from soundleap.diffusion.solvers import ddim_step
+from soundleap.errors import InputError
 from soundleap.models.dit import DiT, DiTConfig
 from soundleap.training.batches import masked_mean
 from soundleap.training.distillation import DistillationStory, student_from
@@ -173,3 +174,9 @@ def test_a_second_stage_goes_on_from_the_first(toy: Toy, tmp_path: Path) -> None
     for network in (second.student, second.target, second.average):
         for name, parameter in network.named_parameters():
             torch.testing.assert_close(parameter, dict(first.average.named_parameters())[name])
+
+
+def test_a_teacher_is_no_student_to_go_on_from(toy: Toy, tmp_path: Path) -> None:
+    settings = toy.distillation_settings(tmp_path / "far")
+    with pytest.raises(InputError, match="but a student of this teacher is"):
+        DistillationStory(replace(settings, start=settings.teacher), progress=False)

@@ -26,7 +26,7 @@ from soundleap.diffusion.guidance import batched_guidance, lcm_to_cfg
 from soundleap.diffusion.schedules import NoiseSchedule, Spacing, coarse_grid
 from soundleap.diffusion.solvers import Solver, solve, walk_path
 from soundleap.errors import InputError
-from soundleap.models.dit import DiT
+from soundleap.models.dit import DiT, DiTConfig
 from soundleap.models.store import save_module
 from soundleap.training.batches import Batches, LatentBatch, masked_mean
 from soundleap.training.ema import make_ema, update_ema, warm_decay
@@ -107,9 +107,7 @@ class DistillationStory:
         self.teacher = load_dit(Path(settings.teacher)).to(self.device).requires_grad_(False)
         _check_teacher(self.teacher, settings)
         self.config = replace(self.teacher.config, guided=True)
-        self.student = (
-            student_from(self.teacher) if settings.start is None else load_dit(Path(settings.start))
-        ).to(self.device)
+        self.student = first_student(self.teacher, self.config, settings.start).to(self.device)
         self.target = make_ema(self.student)
         self.average = make_ema(self.student)
         self.modules: dict[str, nn.Module] = {
@@ -244,6 +242,22 @@ def _check_teacher(teacher: DiT, settings: DistillationSettings) -> None:
         )
     if config.guided:
         raise InputError(f"{settings.teacher} is a student already; give its teacher")
+
+
+def first_student(teacher: DiT, config: DiTConfig, start: str | None) -> DiT:
+    """Return the student that training begins with: the teacher's copy, or the one in a file.
+
+    Raises:
+        InputError: if the file holds another network than this teacher's student.
+    """
+    if start is None:
+        return student_from(teacher)
+    student = load_dit(Path(start))
+    if student.config != config:
+        raise InputError(
+            f"start {start} holds {student.config}, but a student of this teacher is {config}"
+        )
+    return student
 
 
 def student_from(teacher: DiT) -> DiT:
