@@ -31,6 +31,7 @@ from soundleap.models.store import save_module
 from soundleap.training.batches import Batches, LatentBatch, masked_mean
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import make_accelerator
+from soundleap.training.optimise import adamw, descend
 from soundleap.training.parts import load_dit
 from soundleap.training.previews import preview_student
 from soundleap.training.settings import STRICT, RunSettings
@@ -114,12 +115,7 @@ class DistillationStory:
             "student": self.student, "target": self.target, "average": self.average
         }  # fmt: skip
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "student": torch.optim.AdamW(
-                self.student.parameters(),
-                settings.learning_rate,
-                betas=(0.9, 0.99),
-                weight_decay=settings.weight_decay,
-            )
+            "student": adamw(self.student, settings)
         }
 
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -128,15 +124,10 @@ class DistillationStory:
         with self.accelerator.autocast():
             loss = self._loss(batch, generator).mean()
         optimizer = self.optimizers["student"]
-        optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        norm = self.accelerator.clip_grad_norm_(
-            self.student.parameters(), self.settings.gradient_clip
-        )
-        optimizer.step()
+        norm = descend(self.accelerator, self.student, optimizer, loss, self.settings.gradient_clip)
         update_ema(self.target, self.student, self.settings.target_ema)
         update_ema(self.average, self.student, warm_decay(self.settings.ema, iteration))
-        return {"loss": loss.detach(), "gradient": torch.as_tensor(norm)}
+        return {"loss": loss.detach(), "gradient": norm}
 
     def _loss(self, batch: LatentBatch, generator: torch.Generator) -> Tensor:
         """Return each item's loss ``[B]``."""

@@ -17,6 +17,7 @@ from soundleap.models.store import save_module
 from soundleap.training.batches import Batches, LatentBatch, masked_mean
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import make_accelerator
+from soundleap.training.optimise import adamw, descend
 from soundleap.training.previews import preview
 from soundleap.training.settings import STRICT, RunSettings
 
@@ -70,12 +71,7 @@ class TeacherStory:
         self.average = make_ema(self.network)
         self.modules: dict[str, nn.Module] = {"network": self.network, "average": self.average}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "network": torch.optim.AdamW(
-                self.network.parameters(),
-                settings.learning_rate,
-                betas=(0.9, 0.99),
-                weight_decay=settings.weight_decay,
-            )
+            "network": adamw(self.network, settings)
         }
 
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -83,10 +79,7 @@ class TeacherStory:
         batch = self.batches(iteration, generator)
         loss = self._loss(self.network, batch, generator).mean()
         optimizer = self.optimizers["network"]
-        optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
-        optimizer.step()
+        descend(self.accelerator, self.network, optimizer, loss, self.settings.gradient_clip)
         update_ema(self.average, self.network, warm_decay(self.settings.ema, iteration))
         return {"loss": loss.detach()}
 

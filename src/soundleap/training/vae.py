@@ -27,6 +27,7 @@ from soundleap.models.vae1d import VAE1d, VAE1dConfig
 from soundleap.training.codec import mel_error
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import make_accelerator
+from soundleap.training.optimise import adamw, descend
 from soundleap.training.settings import STRICT, RunSettings
 
 MEASURED_CROPS = 64
@@ -132,9 +133,7 @@ class VAEStory:
         self.average = make_ema(self.vae)
         self.modules: dict[str, nn.Module] = {"vae": self.vae, "average": self.average}
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "vae": torch.optim.AdamW(
-                self.vae.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
-            )
+            "vae": adamw(self.vae, settings, betas=(0.9, 0.999))
         }
 
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -146,10 +145,8 @@ class VAEStory:
         with self.accelerator.autocast():
             losses = vae_loss(self.vae, mel, noise.to(self.device), settings.kl_weight)
         optimizer = self.optimizers["vae"]
-        optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(losses["loss"].mean())
-        self.accelerator.clip_grad_norm_(self.vae.parameters(), settings.gradient_clip)
-        optimizer.step()
+        loss = losses["loss"].mean()
+        descend(self.accelerator, self.vae, optimizer, loss, settings.gradient_clip)
         update_ema(self.average, self.vae, warm_decay(settings.ema, iteration))
         return {name: value.detach().mean() for name, value in losses.items()}
 

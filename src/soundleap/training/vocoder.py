@@ -20,7 +20,10 @@ from soundleap.models.store import save_module
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import make_accelerator
 from soundleap.training.losses import SpectralLoss, discriminator_loss, feature_distance
+from soundleap.training.optimise import adamw, descend
 from soundleap.training.settings import STRICT, RunSettings
+
+BETAS = (0.8, 0.99)
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -66,8 +69,10 @@ class VocoderStory:
             "vocoder": self.vocoder, "average": self.average, "judge": self.judge
         }  # fmt: skip
         self.optimizers = {
-            "vocoder": _adamw(self.vocoder, settings, 1.0),
-            "judge": _adamw(self.judge, settings, settings.discriminator_lr_scale),
+            "vocoder": adamw(self.vocoder, settings, betas=BETAS),
+            "judge": adamw(
+                self.judge, settings, betas=BETAS, lr_scale=settings.discriminator_lr_scale
+            ),
         }
 
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -138,10 +143,7 @@ class VocoderStory:
 
     def _update(self, name: str, module: nn.Module, loss: Tensor) -> None:
         optimizer = self.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(module.parameters(), self.settings.gradient_clip)
-        optimizer.step()
+        descend(self.accelerator, module, optimizer, loss, self.settings.gradient_clip)
 
     def snapshot(self, iteration: int, folder: Path) -> None:
         """Write held-out clips through codec and vocoder, as sounds and one picture."""
@@ -166,15 +168,3 @@ class VocoderStory:
     def export(self, folder: Path) -> None:
         """Write the averaged vocoder."""
         save_module(folder / "vocoder.safetensors", self.average, asdict(self.config))
-
-
-def _adamw(module: nn.Module, settings: VocoderSettings, scale: float) -> torch.optim.Optimizer:
-    optimizer = torch.optim.AdamW(
-        module.parameters(),
-        settings.learning_rate,
-        betas=(0.8, 0.99),
-        weight_decay=settings.weight_decay,
-    )
-    for group in optimizer.param_groups:
-        group["lr_scale"] = scale
-    return optimizer
