@@ -65,6 +65,8 @@ def test_kill_9_at_a_random_moment(settings: TeacherSettings, tmp_path: Path) ->
 def test_sigterm_at_a_random_moment(settings: TeacherSettings, tmp_path: Path) -> None:
     killed = replace(settings, run_dir=str(tmp_path / "killed"), checkpoint_minutes=1e-3)
     code, delay = kill(killed, tmp_path, signal.SIGTERM)
-    assert code in (STOPPED, 0), delay
+    done = (Path(killed.run_dir) / "teacher.safetensors").exists()
+    late = (0, -signal.SIGTERM) if done else ()  # the signal met a process that was leaving
+    assert code in (STOPPED, *late), delay
     train(TeacherStory(killed, progress=False), progress=False)
     assert_same_run(settings.run_dir, killed.run_dir)
