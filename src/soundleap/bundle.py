@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from soundleap.bundle_schema import (
     BuiltinText,
@@ -21,13 +21,10 @@ from soundleap.errors import BundleError
 
 if TYPE_CHECKING:
     from soundleap.models.codec import Codec
-    from soundleap.models.dit import DiT
-    from soundleap.models.text import TextEncoder
+    from soundleap.models.seams import Network, Text
 
 BUILTIN_TEXT = Path(__file__).parent / "assets" / "text"
 TEXT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
-
-_Config = TypeVar("_Config")
 
 
 class Bundle:
@@ -50,20 +47,13 @@ class Bundle:
         Raises:
             BundleError: if a file is missing or damaged.
         """
-        from soundleap.audio.mel import LogMel, MelConfig
+        from soundleap.audio.mel import LogMel
         from soundleap.models.codec import Codec
-        from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
-        from soundleap.models.latent_codecs import load_latent_codec
-        from soundleap.models.skip_init import SkipInit
-        from soundleap.models.store import load_state
+        from soundleap.models.registry import load_latent_codec, load_vocoder
 
         latent = load_latent_codec(self._verified(self.manifest.parts.codec))
-        vocoder_path = self._verified(self.manifest.parts.vocoder)
-        config = _config(vocoder_path, ISTFTVocoderConfig, {"mel": MelConfig})
-        with SkipInit():
-            vocoder = ISTFTVocoder(config)
-        load_state(vocoder_path, vocoder)
-        codec = Codec(LogMel(config.mel), latent, vocoder).eval().requires_grad_(False)
+        vocoder = load_vocoder(self._verified(self.manifest.parts.vocoder))
+        codec = Codec(LogMel(vocoder.config.mel), latent, vocoder).eval().requires_grad_(False)
         if codec.sampling_rate != self.manifest.sampling_rate:
             raise BundleError(
                 f"{self.folder} says {self.manifest.sampling_rate} Hz but its vocoder makes "
@@ -71,34 +61,29 @@ class Bundle:
             )
         return codec
 
-    def load_network(self, name: NetworkName) -> DiT:
+    def load_network(self, name: NetworkName) -> Network:
         """Load the student or the teacher, float32 on the CPU.
 
         Raises:
             BundleError: if this model has none, or the file is missing or damaged.
         """
-        from soundleap.models.dit import DiT, DiTConfig
-        from soundleap.models.skip_init import SkipInit
-        from soundleap.models.store import load_state
+        from soundleap.models.registry import load_network
 
         part: Part | None = getattr(self.manifest.parts, name)
         if part is None:
             raise BundleError(f"model {self.manifest.name} has no {name}")
-        path = self._verified(part)
-        with SkipInit():
-            network = DiT(_config(path, DiTConfig))
-        load_state(path, network)
-        return network.eval().requires_grad_(False)
+        return load_network(self._verified(part))
 
-    def load_text(self) -> TextEncoder:
+    def load_text(self) -> Text:
         """Load the text encoder.
 
         Raises:
             BundleError: if a file is missing or damaged.
         """
-        from soundleap.models.text import TextEncoder
+        from soundleap.models.registry import text_class
 
-        return TextEncoder.from_folder(self._verified_text(self.manifest.parts.text))
+        folder = self._verified_text(self.manifest.parts.text)
+        return text_class(folder).from_folder(folder)
 
     @property
     def text_folder(self) -> Path | None:
@@ -139,7 +124,7 @@ class Bundle:
         return folder
 
 
-def check_fit(whose: str, network: DiT, needed: Mapping[str, int]) -> None:
+def check_fit(whose: str, network: Network, needed: Mapping[str, int]) -> None:
     """Raise `BundleError` unless a network's configuration has these values."""
     found = {key: getattr(network.config, key) for key in needed}
     if found != needed:
@@ -176,18 +161,3 @@ def hash_file(path: Path) -> FileHash:
         raise BundleError(f"{path} is missing; fetch the model again") from None
     except OSError as error:
         raise BundleError(f"can't read {path}: {error.strerror}") from None
-
-
-def _config(
-    path: Path, kind: type[_Config], nested: Mapping[str, type[Any]] | None = None
-) -> _Config:
-    """Build a configuration from a file's header."""
-    from soundleap.models.store import read_config
-
-    values = read_config(path)
-    try:
-        for key, inner in (nested or {}).items():
-            values[key] = inner(**values[key])
-        return kind(**values)
-    except (KeyError, TypeError) as error:
-        raise BundleError(f"{path} carries a configuration that does not fit: {error}") from None

@@ -14,9 +14,19 @@ from soundleap.errors import BundleError
 FORMAT_VERSION = 1
 MANIFEST_NAME = "soundleap.json"
 CARD_NAME = "MODEL_CARD.md"
+USUAL_DURATION_IN_S = 5.0
 
 NetworkName = Literal["student", "teacher"]
 """Which of a model's two networks: few queries, or many."""
+
+Family = Literal["default-family", "consistencytta", "tango", "audiolcm", "make-an-audio-2"]
+"""Where a model comes from: trained by Soundleap, or one of the published systems."""
+
+TeacherSolver = Literal["ddim", "heun", "dpmpp_2m", "ddpm"]
+"""How a teacher is followed: a solver of the probability flow, or DDPM's ancestral sampling."""
+
+Spacing = Literal["trailing", "leading", "linspace"]
+"""Which timesteps a teacher visits; see `soundleap.diffusion.timesteps`."""
 
 
 def _plain_name(name: str) -> str:
@@ -89,7 +99,7 @@ class Sampling(Strict):
         boundary: scalings of the consistency function.
         sigma_data: for boundary "lcm".
         timestep_scaling: for boundary "lcm".
-        grid: timesteps the student was trained at.
+        grid: timesteps the student was trained at; empty where there is none.
         default_steps: queries of the student where none are asked for.
         max_steps: most queries of the student.
         default_teacher_steps: solver steps of the teacher where none are asked for.
@@ -99,6 +109,16 @@ class Sampling(Strict):
         teacher_guidance_range: what the teacher takes.
         min_duration_in_s: shortest sound.
         max_duration_in_s: longest sound.
+        default_duration_in_s: where none is asked for; None for 5 s, or the longest if less.
+        initial_noise: "unit" starts from standard normal noise, "schedule" from noise scaled by
+            the schedule's highest sigma, as systems do that sample in variance-exploding
+            coordinates.
+        teacher_solver: how the teacher is followed where nothing else is asked for.
+        teacher_spacing: the timesteps it visits.
+        length_rule: latent vectors for a duration: "cover" takes as many as cover it,
+            "make_an_audio_2" that system's own number, 31.5 a second rounded up to an even one.
+        remove_dc: subtract each sound's offset, the middle between its extremes.
+        structured_captions: the text encoder also reads a structured caption.
     """
 
     schedule: Schedule = Schedule()
@@ -107,7 +127,7 @@ class Sampling(Strict):
     boundary: Literal["lcm", "identity"] = "lcm"
     sigma_data: float = 0.5
     timestep_scaling: float = 10.0
-    grid: tuple[float, ...]
+    grid: tuple[float, ...] = ()
     default_steps: int = 2
     max_steps: int = 8
     default_teacher_steps: int = 25
@@ -117,6 +137,13 @@ class Sampling(Strict):
     teacher_guidance_range: tuple[float, float] = (1.0, 20.0)
     min_duration_in_s: float = 0.5
     max_duration_in_s: float = 10.0
+    default_duration_in_s: float | None = None
+    initial_noise: Literal["unit", "schedule"] = "unit"
+    teacher_solver: TeacherSolver = "dpmpp_2m"
+    teacher_spacing: Spacing = "trailing"
+    length_rule: Literal["cover", "make_an_audio_2"] = "cover"
+    remove_dc: bool = False
+    structured_captions: bool = False
 
     def step_limits(self, network: NetworkName) -> tuple[int, int]:
         """Give a network's default and largest number of steps."""
@@ -124,13 +151,20 @@ class Sampling(Strict):
             return self.default_steps, self.max_steps
         return self.default_teacher_steps, self.max_teacher_steps
 
+    @property
+    def usual_duration_in_s(self) -> float:
+        """Length of a sound where none is asked for."""
+        if self.default_duration_in_s is not None:
+            return self.default_duration_in_s
+        return min(max(USUAL_DURATION_IN_S, self.min_duration_in_s), self.max_duration_in_s)
+
     def guidance_limits(self, network: NetworkName) -> tuple[float, float]:
         """Give the lowest and highest guidance scale of a network."""
         return self.guidance_range if network == "student" else self.teacher_guidance_range
 
     @model_validator(mode="after")
     def _check(self) -> Sampling:
-        if self.max_steps > sum(t > 0 for t in self.grid):
+        if self.grid and self.max_steps > sum(t > 0 for t in self.grid):
             raise ValueError(f"max_steps is {self.max_steps}; grid has fewer points above t = 0")
         for network in ("student", "teacher"):
             default, most = self.step_limits(network)
@@ -146,6 +180,11 @@ class Sampling(Strict):
                 )
         if not 0 < self.min_duration_in_s <= self.max_duration_in_s:
             raise ValueError("min_duration_in_s must be above 0 and not above max_duration_in_s")
+        if not self.min_duration_in_s <= self.usual_duration_in_s <= self.max_duration_in_s:
+            raise ValueError(
+                f"default_duration_in_s is {self.usual_duration_in_s:g}; allowed: "
+                f"{self.min_duration_in_s:g} to {self.max_duration_in_s:g}"
+            )
         return self
 
 
@@ -173,7 +212,7 @@ class Manifest(Description):
     """All of ``soundleap.json``."""
 
     format_version: Literal[1] = FORMAT_VERSION
-    kind: Literal["default-family"] = "default-family"
+    kind: Family = "default-family"
     sampling_rate: Annotated[int, Field(gt=0)]
     parts: Parts
 
@@ -202,6 +241,8 @@ class Manifest(Description):
     def _some_network(self) -> Manifest:
         if not self.networks:
             raise ValueError("parts hold neither a student nor a teacher")
+        if self.parts.student is not None and not self.sampling.grid:
+            raise ValueError("sampling.grid is empty, but parts hold a student")
         return self
 
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from safetensors import SafetensorError
 
-from soundleap.bundle import TEXT_FILES, Bundle, hash_builtin_text, hash_file
+from soundleap.bundle import Bundle, hash_builtin_text, hash_file
 from soundleap.bundle_schema import (
     CARD_NAME,
     MANIFEST_NAME,
     Description,
+    Family,
     FileHash,
     Manifest,
     Part,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from soundleap.models.codec import Codec
-    from soundleap.models.dit import DiT
+    from soundleap.models.seams import Network
 
 StoredType = Literal["float16", "float32"]
 STORED_TYPES: dict[str, StoredType] = {
@@ -46,15 +47,15 @@ class BundleParts:
     """Loaded parts, to be saved.
 
     Attributes:
-        codec: its latent codec must be one of `LATENT_CODECS`.
+        codec: latent codec and vocoder.
         student: network for few queries.
         teacher: network for many.
         text_folder: a text encoder's folder, to be copied; None for the built-in one.
     """
 
     codec: Codec
-    student: DiT | None = None
-    teacher: DiT | None = None
+    student: Network | None = None
+    teacher: Network | None = None
     text_folder: Path | None = None
 
 
@@ -65,6 +66,7 @@ def save_bundle(
     *,
     model_card: str | None = None,
     dtypes: Mapping[str, StoredType] | None = None,
+    kind: Family = "default-family",
 ) -> Bundle:
     """Write a model folder; it appears whole or not at all.
 
@@ -74,6 +76,7 @@ def save_bundle(
         description: name, licence, sampling and so on.
         model_card: text of ``MODEL_CARD.md``; None writes a short one from the description.
         dtypes: how to store each of codec, vocoder, student, teacher; None takes `STORED_TYPES`.
+        kind: the family that the parts are of.
 
     Returns:
         The new folder, opened.
@@ -93,6 +96,7 @@ def save_bundle(
         text = hash_builtin_text() if own is None else _copy_text(partial, own)
         manifest = Manifest(
             **dict(description),
+            kind=kind,
             sampling_rate=parts.codec.sampling_rate,
             parts=Parts(**files, text=text),
         )
@@ -104,16 +108,18 @@ def save_bundle(
 
 
 def _modules(parts: BundleParts) -> Iterator[tuple[str, nn.Module, Any]]:
-    from soundleap.models.latent_codecs import AnyLatentCodec
+    from torch import nn
 
-    latent = parts.codec.latent
-    if not isinstance(latent, AnyLatentCodec):
-        raise BundleError(f"can't save a latent codec of type {type(latent).__name__}")
-    yield "codec", latent, latent.config
-    yield "vocoder", parts.codec.vocoder, parts.codec.vocoder.config
-    for name, network in (("student", parts.student), ("teacher", parts.teacher)):
-        if network is not None:
-            yield name, network, network.config
+    latent, vocoder = parts.codec.latent, parts.codec.vocoder
+    named = {
+        "codec": latent, "vocoder": vocoder, "student": parts.student, "teacher": parts.teacher
+    }  # fmt: skip
+    for name, module in named.items():
+        if module is None:
+            continue
+        if not isinstance(module, nn.Module):
+            raise BundleError(f"can't save a {name} of type {type(module).__name__}")
+        yield name, module, module.config
 
 
 def _save_part(folder: Path, name: str, module: nn.Module, config: Any, dtype: StoredType) -> Part:
@@ -129,8 +135,10 @@ def _save_part(folder: Path, name: str, module: nn.Module, config: Any, dtype: S
 def _copy_text(folder: Path, source: Path) -> TextPart:
     copy = folder / "text"
     copy.mkdir()
+    from soundleap.models.registry import text_class
+
     files: dict[str, FileHash] = {}
-    for name in TEXT_FILES:
+    for name in text_class(source).FILES:
         shutil.copyfile(source / name, copy / name)
         files[name] = hash_file(copy / name)
     return TextPart(folder=copy.name, files=files)

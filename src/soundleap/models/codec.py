@@ -4,51 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from soundleap.audio.mel import LogMel
 from soundleap.errors import InputError
-from soundleap.models.istft_vocoder import ISTFTVocoder
-
-
-class LatentConfig(Protocol):
-    """What every latent codec's configuration tells."""
-
-    @property
-    def channels(self) -> int:
-        """Numbers C in a latent vector."""
-        ...
-
-    @property
-    def patch_frames(self) -> int:
-        """Mel frames that one latent vector covers."""
-        ...
-
-
-class LatentCodec(Protocol):
-    """A codec between mel ``[B, M, F]`` and latents ``[B, C, F / patch_frames]``."""
-
-    @property
-    def config(self) -> LatentConfig:
-        """Sizes."""
-        ...
-
-    def encode(self, mel: Tensor) -> Tensor:
-        """Map ``[B, M, F]`` to ``[B, C, F / patch_frames]``."""
-        ...
-
-    def decode(self, latents: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Map back; `noise` (white, shaped like the result) feeds what the latents left out."""
-        ...
+from soundleap.models.seams import LatentCodec, Vocoder
 
 
 class Codec(nn.Module):
     """Mel front-end, latent codec and vocoder as one; in float32 whatever the networks run in."""
 
-    def __init__(self, front_end: LogMel, latent: LatentCodec, vocoder: ISTFTVocoder) -> None:
+    def __init__(self, front_end: LogMel, latent: LatentCodec, vocoder: Vocoder) -> None:
         """Join parts that were made for one mel setting.
 
         Raises:
@@ -71,8 +39,13 @@ class Codec(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Numbers C in a latent vector."""
+        """Channels C of the latents."""
         return self.latent.config.channels
+
+    @property
+    def fixed_length(self) -> int | None:
+        """The one number of latent vectors that this codec takes; None where any will do."""
+        return getattr(self.latent.config, "fixed_length", None)
 
     @property
     def samples_per_latent(self) -> int:
@@ -85,7 +58,8 @@ class Codec(nn.Module):
 
     def latents_length(self, duration_in_s: float) -> int:
         """Give the number L of latent vectors that cover a duration, rounded up."""
-        return math.ceil(self.samples_length(duration_in_s) / self.samples_per_latent)
+        needed = math.ceil(self.samples_length(duration_in_s) / self.samples_per_latent)
+        return needed if self.fixed_length is None else self.fixed_length
 
     def pad(self, waveform: Tensor) -> Tensor:
         """Add silence to ``[B, 1, S]`` up to the next whole number of latent vectors."""
@@ -122,21 +96,22 @@ class Codec(nn.Module):
         """Decode latents; peaks may pass 1, nothing is clipped.
 
         Each sample draws its fill noise and then the vocoder's initial phase from its own
-        generator. Samples of different lengths are decoded apart, so padding never leaks in.
+        generator, where the parts use them. Samples of different lengths are decoded apart, so
+        padding never leaks in.
 
         Args:
-            latents: ``[B, C, L]``.
+            latents: ``[B, C, L]`` or ``[B, C, L, ...]``.
             generators: one CPU generator per sample.
             lengths: latent vectors of each sample, 1 to L; None where nothing is padded.
 
         Returns:
-            ``[B, 1, S] float32`` with S = max(lengths) · `samples_per_latent`; a shorter sample is
-            followed by zeros.
+            ``[B, 1, S] float32`` with S at least max(lengths) · `samples_per_latent` (a vocoder may
+            give some samples more); a shorter sample is followed by zeros.
 
         Raises:
             InputError: if generators or lengths do not fit the latents.
         """
-        batch, _, longest = latents.shape
+        batch, longest = latents.shape[0], latents.shape[2]
         sizes = [longest] * batch if lengths is None else list(lengths)
         if len(generators) != batch or len(sizes) != batch:
             raise InputError(
@@ -144,11 +119,14 @@ class Codec(nn.Module):
             )
         if not all(0 < size <= longest for size in sizes):
             raise InputError(f"lengths are {sizes}; allowed: 1 to {longest}")
-        waveform = latents.new_zeros(batch, 1, max(sizes) * self.samples_per_latent)
+        parts: dict[int, Tensor] = {}
         for size in sorted(set(sizes)):
             rows = [i for i in range(batch) if sizes[i] == size]
             decoded = self._decode_equal(latents[rows, :, :size], [generators[i] for i in rows])
-            waveform[rows, 0, : decoded.shape[1]] = decoded
+            parts |= dict(zip(rows, decoded, strict=True))
+        waveform = latents.new_zeros(batch, 1, max(len(part) for part in parts.values()))
+        for row, part in parts.items():
+            waveform[row, 0, : len(part)] = part
         return waveform
 
     def _decode_equal(self, latents: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
@@ -158,7 +136,13 @@ class Codec(nn.Module):
         noises: list[Tensor] = []
         phases: list[Tensor] = []
         for generator in generators:
-            noises.append(torch.randn(mel_config.n_mels, frames, generator=generator))
-            phases.append(2 * math.pi * torch.rand(bins, frames, generator=generator))
-        mel = self.latent.decode(latents, torch.stack(noises).to(latents.device))
-        return self.vocoder(mel, torch.stack(phases).to(latents.device))
+            if self.latent.draws_noise:
+                noises.append(torch.randn(mel_config.n_mels, frames, generator=generator))
+            if self.vocoder.draws_phase:
+                phases.append(2 * math.pi * torch.rand(bins, frames, generator=generator))
+        mel = self.latent.decode(latents, _stack(noises, latents.device))
+        return self.vocoder(mel, _stack(phases, latents.device))
+
+
+def _stack(draws: list[Tensor], device: torch.device) -> Tensor | None:
+    return torch.stack(draws).to(device) if draws else None

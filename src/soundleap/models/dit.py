@@ -101,6 +101,8 @@ class Block(nn.Module):
 class DiT(nn.Module):
     """The denoising network of the default family; it predicts what `prediction` says."""
 
+    mixed_lengths = True
+
     def __init__(self, config: DiTConfig):
         super().__init__()
         self.config = config

@@ -57,6 +57,8 @@ class ConvNeXtBlock(nn.Module):
 class ISTFTVocoder(nn.Module):
     """Log10-mel ``[B, M, F]`` to waveform ``[B, F · hop_length]`` in about [-1, 1]."""
 
+    draws_phase = True
+
     window: Tensor
     filterbank: Tensor
 

@@ -28,6 +28,8 @@ class PatchPCAConfig:
 class PatchPCA(nn.Module):
     """Mel ``[B, M, F]`` to latents ``[B, C, F / P]`` and back; fitted by `fit_patch_pca`."""
 
+    draws_noise = True
+
     mean: Tensor
     components: Tensor
     scale: Tensor
@@ -49,6 +51,10 @@ class PatchPCA(nn.Module):
         """Return latents ``[B, C, F / P]`` of about unit variance; F must be a multiple of P."""
         patches = to_patches(mel, self.config.patch_frames)
         return ((patches - self.mean) @ self.components.T / self.scale).transpose(1, 2)
+
+    def latent_shape(self, length: int) -> tuple[int, ...]:
+        """Give the shape ``(C, L)`` of one sample's latents."""
+        return (self.config.channels, length)
 
     def decode(self, latents: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return mel ``[B, M, F]``; `noise` (white, same shape as the result) adds the fill."""

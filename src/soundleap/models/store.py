@@ -42,6 +42,8 @@ def read_config(path: Path) -> dict[str, Any]:
 def load_state(path: Path, module: nn.Module) -> None:
     """Load a file into a module, strictly, as float32.
 
+    Tensors that are stored as float32 are mapped from the file and not copied.
+
     Raises:
         BundleError: listing missing, unexpected and mis-shaped tensors.
     """
@@ -58,7 +60,8 @@ def load_state(path: Path, module: nn.Module) -> None:
         raise BundleError(
             f"{path} does not fit: missing {missing}, unexpected {unexpected}, mis-shaped {shapes}"
         )
-    module.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+    fitting = {name: value.to(own[name].dtype) for name, value in state.items()}
+    module.load_state_dict(fitting, assign=True)
 
 
 def _cast(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -131,6 +131,9 @@ class TextEncoder:
     that the vocabulary lacks becomes one [UNK] token; "[SEP]" in a prompt is just letters.
     """
 
+    structured = False
+    FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
     def __init__(
         self, config: TextEncoderConfig, network: BertEncoder, tokenizer: Tokenizer
     ) -> None:
@@ -183,19 +186,25 @@ class TextEncoder:
         return self._tokenizer.encode(prompt, add_special_tokens=False).tokens
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> TextStates:
+    def encode(
+        self, prompts: Sequence[str], struct_prompts: Sequence[str] | None = None
+    ) -> TextStates:
         """Encode prompts; the empty string is allowed and is the unconditional prompt.
 
         Args:
             prompts: B texts of at most `max_tokens` tokens each.
+            struct_prompts: for encoders that read structured captions; None here.
 
         Returns:
             `TextStates` on the network's device; a prompt's states do not depend on its neighbours
             beyond float32 rounding.
 
         Raises:
-            InputError: no prompts, something else than a list of texts, or a prompt too long.
+            InputError: no prompts, something else than a list of texts, a prompt too long, or
+                structured captions.
         """
+        if struct_prompts is not None:
+            raise InputError("this model's text encoder reads no struct_prompt; leave it out")
         ids = self._tokenize(prompts)
         device = self.network.words.weight.device
         lengths = torch.tensor([len(row) for row in ids], device=device)

@@ -119,6 +119,8 @@ class ResidualBlock(nn.Module):
 class VAE1d(nn.Module):
     """Mel ``[B, M, F]`` to latents ``[B, C, F / P]`` and back; trained by `training.vae`."""
 
+    draws_noise = False
+
     mel_mean: Tensor
     mel_std: Tensor
     scale: Tensor
@@ -156,6 +158,10 @@ class VAE1d(nn.Module):
         mean, log_variance = self.encoder((mel - self.mel_mean) / self.mel_std).chunk(2, dim=1)
         bounded = log_variance.float().clamp(LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE)
         return LatentDistribution(mean.float(), bounded)
+
+    def latent_shape(self, length: int) -> tuple[int, ...]:
+        """Give the shape ``(C, L)`` of one sample's latents."""
+        return (self.config.channels, length)
 
     def decode(self, latents: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return mel ``[B, M, L · P]`` for latents ``[B, C, L]``.
