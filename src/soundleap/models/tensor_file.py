@@ -167,4 +167,4 @@ def _bytes(entry: _Entry, piece: Tensor) -> memoryview:
                 f"tensor {entry.name} holds numbers too large for {entry.dtype}; use float32"
             )
         raise BundleError(f"tensor {entry.name} holds NaN or infinity: the source is damaged")
-    return memoryview(result.view(torch.uint8).numpy())
+    return result.view(torch.uint8).numpy().data
