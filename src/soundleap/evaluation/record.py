@@ -1,4 +1,4 @@
-"""What an evaluation found, as plain data: every number with its interval, its clips and its origin."""
+"""What an evaluation found, as plain data: numbers with intervals, clips and origin."""
 
 from __future__ import annotations
 
@@ -255,17 +255,16 @@ def clip_row(data: Mapping[str, Any]) -> ClipRow:
 
 def _record(data: dict[str, Any]) -> EvaluationRecord:
     protocol = data["protocol"]
-    return EvaluationRecord(
-        **{
-            **data,
-            "metrics": tuple(MetricValue(**_tuples(m, "warnings")) for m in data["metrics"]),
-            "embedders": tuple(EmbedderInfo(**e) for e in data["embedders"]),
-            "sets": tuple(SetCounts(**s) for s in data["sets"]),
-            "confusion": tuple(_confusion(c) for c in data["confusion"]),
-            "protocol": None if protocol is None else ProtocolStamp(**protocol),
-            "clips": tuple(clip_row(c) for c in data.get("clips", ())),
-        }
-    )
+    values: dict[str, Any] = {
+        **data,
+        "metrics": tuple(MetricValue(**_tuples(m, "warnings")) for m in data["metrics"]),
+        "embedders": tuple(EmbedderInfo(**e) for e in data["embedders"]),
+        "sets": tuple(SetCounts(**s) for s in data["sets"]),
+        "confusion": tuple(_confusion(c) for c in data["confusion"]),
+        "protocol": None if protocol is None else ProtocolStamp(**protocol),
+        "clips": tuple(clip_row(c) for c in data.get("clips", ())),
+    }
+    return EvaluationRecord(**values)
 
 
 def _confusion(data: Mapping[str, Any]) -> Confusion:
