@@ -9,6 +9,7 @@ from torch import Tensor
 from soundleap.diffusion import (
     consistency_timesteps,
     ddim_update,
+    leading_timesteps,
     linspace_grid,
     randn_per_sample,
     sample_consistency,
@@ -95,6 +96,26 @@ def test_deterministic_steps_keep_the_implied_noise():
     assert torch.equal(sample_consistency(f, x_T, timesteps, SCHEDULE, deterministic=True), x_0)
 
 
+def test_given_noise_takes_the_place_of_draws():
+    expected = run([9], 2)
+    x_T, (generator,) = start([9])
+    fresh = torch.randn(1, 2, 3, generator=generator).double()
+    timesteps = consistency_timesteps(uniform_grid(SCHEDULE, 50), 2)
+    assert torch.equal(sample_consistency(f, x_T, timesteps, SCHEDULE, noises=[fresh]), expected)
+    with pytest.raises(InputError, match="got 0 noises; needed: 1"):
+        sample_consistency(f, x_T, timesteps, SCHEDULE, noises=[])
+    with pytest.raises(InputError, match="noise is"):
+        sample_consistency(f, x_T, timesteps, SCHEDULE, noises=[fresh[0]])
+
+
+@pytest.mark.parametrize("solver", ["ddim", "heun", "dpmpp_2m"])
+def test_a_path_may_end_at_the_first_timestep(solver):
+    x_T, _ = start(SEEDS)
+    path = leading_timesteps(SCHEDULE, 500, end=0.0)
+    end = sample_ode(denoise, x_T, path, SCHEDULE, solver=solver)
+    torch.testing.assert_close(end, flow(x_T, path[0], 0.0), atol=0.02, rtol=0)
+
+
 def test_callbacks_see_every_step_and_can_stop():
     seen = []
 
@@ -159,7 +180,7 @@ def test_golden_few_step_lists():
         ),
         (lambda x, g: sample_consistency(f, x, torch.tensor([9.0, -1]), SCHEDULE, g), "hold -1"),
         (lambda x, g: sample_consistency(f, x, torch.tensor([1.0, 9]), SCHEDULE, g), "falling"),
-        (lambda x, g: sample_ode(denoise, x, torch.tensor([9.0, 0]), SCHEDULE), "end at -1"),
+        (lambda x, g: sample_ode(denoise, x, torch.tensor([9.0, 2]), SCHEDULE), "end at -1"),
         (lambda x, g: sample_ode(denoise, x, torch.tensor([-1.0]), SCHEDULE), "end at -1"),
     ],
 )

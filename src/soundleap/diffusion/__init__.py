@@ -1,5 +1,6 @@
 """Diffusion mathematics: schedules, denoisers, solvers, samplers and guidance."""
 
+from .ancestral import ancestral_update, sample_ddpm
 from .denoisers import (
     Boundary,
     ConsistencyFunction,
@@ -51,6 +52,13 @@ from .solvers import (
     walk_path,
 )
 from .times import CLEAN, Times, batch_times, per_sample
+from .timesteps import (
+    consistencytta_timesteps,
+    lcm_timesteps,
+    leading_timesteps,
+    linspace_timesteps,
+    strided_timesteps,
+)
 
 __all__ = [
     "CLEAN",
@@ -64,6 +72,7 @@ __all__ = [
     "Solver",
     "Spacing",
     "Times",
+    "ancestral_update",
     "batch_times",
     "batched_guidance",
     "boundary_scalings",
@@ -71,6 +80,7 @@ __all__ = [
     "cfg_to_lcm",
     "coarse_grid",
     "consistency_timesteps",
+    "consistencytta_timesteps",
     "ddim_step",
     "ddim_update",
     "dpmpp_2m_step",
@@ -82,16 +92,21 @@ __all__ = [
     "identity_scalings",
     "karras_grid",
     "karras_sigmas",
+    "lcm_timesteps",
     "lcm_to_cfg",
+    "leading_timesteps",
     "linspace_grid",
+    "linspace_timesteps",
     "per_sample",
     "randn_per_sample",
     "sample_consistency",
+    "sample_ddpm",
     "sample_generators",
     "sample_ode",
     "sampling_timesteps",
     "sinusoidal_embedding",
     "solve",
+    "strided_timesteps",
     "to_eps",
     "to_x_0",
     "training_target",

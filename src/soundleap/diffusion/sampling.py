@@ -5,7 +5,7 @@ Every sample has its own CPU generator, so that it depends on nothing else in it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from .denoisers import Denoise
 from .schedules import NoiseSchedule
 from .solvers import Solver, ddim_update, solve
 from .times import CLEAN
+from .timesteps import falling_path, falling_times
 
 SampleCallback = Callable[[int, float, Tensor], None]
 """``callback(step_index, timestep, x_0)``: called after every step; may stop the run by raising."""
@@ -90,23 +91,20 @@ def sample_ode(
     Args:
         denoise: the teacher's denoise function, guidance included.
         x_T: [B, ...] noise at the first timestep.
-        timesteps: [n + 1] falling, from `schedules.sampling_timesteps`; ends with -1.
+        timesteps: [n + 1] falling to -1 or 0, from `sampling_timesteps`, `leading_timesteps` or
+            `linspace_timesteps`.
         schedule: the teacher's schedule.
         solver: its name.
         callback_on_step_end: called with the step's number, its timestep and the estimate of x_0.
 
     Returns:
-        [B, ...] clean samples.
+        [B, ...] samples at the path's end: clean at -1; with the little noise of t = 0 at 0, as
+        published samplers leave it.
 
     Raises:
-        InputError: for an unknown solver, or timesteps that do not fall to -1.
+        InputError: for an unknown solver, or timesteps that do not fall to -1 or 0.
     """
-    _check_falling("timesteps", timesteps, schedule)
-    if float(timesteps[-1]) != CLEAN or len(timesteps) < 2:
-        raise InputError(
-            f"timesteps end at {float(timesteps[-1]):g}; they must end at -1 after a step or more "
-            "(sampling_timesteps makes such a list)"
-        )
+    falling_path("timesteps", timesteps, schedule)
 
     def report(step: int, t: Tensor, x_0: Tensor) -> None:
         if callback_on_step_end is not None:
@@ -124,6 +122,8 @@ def sample_consistency(
     deterministic: bool = False,
     lengths: Sequence[int] | None = None,
     callback_on_step_end: SampleCallback | None = None,
+    *,
+    noises: Iterable[Tensor] | None = None,
 ) -> Tensor:
     """Sample in as many queries of a consistency function as there are timesteps.
 
@@ -140,24 +140,21 @@ def sample_consistency(
         deterministic: re-use the implied noise instead of drawing.
         lengths: each sample's own size of the last dimension where a batch is padded.
         callback_on_step_end: called with the query's number, its timestep and its x_0.
+        noises: n - 1 times [B, ...] noise to use in place of draws, in order.
 
     Returns:
         [B, ...] clean samples, the last query's answer.
 
     Raises:
-        InputError: for timesteps that do not fall, and for missing generators.
+        InputError: for timesteps that do not fall, and for missing generators or noises.
 
     Source: Song et al. 2023 (consistency models), algorithm 1; Luo et al. 2023 (LCM), algorithm 3.
     """
-    times = _check_falling("timesteps", timesteps, schedule)
+    times = falling_times("timesteps", timesteps, schedule)
     if times[-1] == CLEAN:
         raise InputError("timesteps hold -1, where there is nothing to denoise; leave it out")
-    fresh = len(times) > 1 and not deterministic
-    if fresh and (generators is None or len(generators) != len(x_T)):
-        count = 0 if generators is None else len(generators)
-        raise InputError(
-            f"got {count} generators for {len(x_T)} samples; give one CPU generator each"
-        )
+    count = 0 if deterministic else len(times) - 1
+    draws = noise_stream(count, x_T, generators, lengths=lengths, noises=noises)
     x_t = x_T
     x_0 = x_T
     for step, t in enumerate(times):
@@ -169,14 +166,7 @@ def sample_consistency(
             if deterministic:
                 x_t = ddim_update(x_t, x_0, t, s, schedule)
             else:
-                eps = randn_per_sample(
-                    x_0.shape[1:],
-                    generators or (),
-                    lengths=lengths,
-                    device=x_0.device,
-                    dtype=x_0.dtype,
-                )
-                x_t = schedule.add_noise(x_0, eps, s)
+                x_t = schedule.add_noise(x_0, next(draws), s)
     return x_0
 
 
@@ -207,9 +197,55 @@ def consistency_timesteps(grid: Tensor, num_inference_steps: int) -> Tensor:
     return torch.tensor([points[i] for i in picks], dtype=torch.float64)
 
 
-def _check_falling(name: str, timesteps: Tensor, schedule: NoiseSchedule) -> list[float]:
-    checked = schedule.check_times(timesteps)
-    times = [float(t) for t in checked.reshape(-1)]
-    if checked.ndim != 1 or not times or not bool((checked.diff() < 0).all()):
-        raise InputError(f"{name} must be one list of falling times; got {times}")
-    return times
+def noise_stream(
+    count: int,
+    like: Tensor,
+    generators: Sequence[torch.Generator] | None,
+    *,
+    lengths: Sequence[int] | None = None,
+    noises: Iterable[Tensor] | None = None,
+) -> Iterator[Tensor]:
+    """Give the noise of a sampler's steps one by one: drawn per sample, or the given ones.
+
+    Args:
+        count: how many the sampler will take.
+        like: [B, ...] samples of the shape, type and device that the noise gets.
+        generators: one CPU generator per sample; needed for draws.
+        lengths: see `randn_per_sample`.
+        noises: [B, ...] tensors to give in place of draws.
+
+    Raises:
+        InputError: for missing generators or noises, or noise of another shape.
+    """
+    if count == 0:
+        return iter(())
+    if noises is not None:
+        if isinstance(noises, Sized) and len(noises) < count:
+            raise InputError(f"got {len(noises)} noises; needed: {count}")
+        return _given_noise(noises, like)
+    if generators is None or len(generators) != len(like):
+        got = 0 if generators is None else len(generators)
+        raise InputError(
+            f"got {got} generators for {len(like)} samples; give one CPU generator each"
+        )
+    return _drawn_noise(count, like, generators, lengths)
+
+
+def _drawn_noise(
+    count: int,
+    like: Tensor,
+    generators: Sequence[torch.Generator],
+    lengths: Sequence[int] | None,
+) -> Iterator[Tensor]:
+    for _ in range(count):
+        yield randn_per_sample(
+            like.shape[1:], generators, lengths=lengths, device=like.device, dtype=like.dtype
+        )
+
+
+def _given_noise(noises: Iterable[Tensor], like: Tensor) -> Iterator[Tensor]:
+    for noise in noises:
+        if noise.shape != like.shape:
+            raise InputError(f"noise is {tuple(noise.shape)}; needed: {tuple(like.shape)}")
+        yield noise.to(like.device, like.dtype)
+    raise InputError("noises end before the last step that needs one; give one each")
