@@ -95,6 +95,27 @@ def from_x_0(
     return (x_t - a * x_0) / s if prediction == "eps" else (a * x_t - x_0) / s
 
 
+def convert_output(
+    output: Tensor,
+    x_t: Tensor,
+    alpha: float | Tensor,
+    sigma: float | Tensor,
+    source: Prediction,
+    prediction: Prediction,
+) -> Tensor:
+    """Turn a network's output from one kind of prediction into another, by way of x_0.
+
+    Nothing is computed where both are the same.
+
+    Raises:
+        InputError: for an unknown prediction, and for eps and v where sigma is 0.
+    """
+    if source == prediction:
+        return output
+    x_0 = to_x_0(output, x_t, alpha, sigma, source)
+    return from_x_0(x_0, x_t, alpha, sigma, prediction)
+
+
 def training_target(
     x_0: Tensor,
     eps: Tensor,

@@ -247,23 +247,42 @@ def karras_grid(schedule: NoiseSchedule, points: int, rho: float = 7.0) -> Tenso
     return schedule.t_from_sigma_ve(karras_sigmas(points, low, high, rho).flip(0))
 
 
-Spacing = Literal["uniform", "linspace", "karras"]
+def explicit_grid(schedule: NoiseSchedule, timesteps: Sequence[float]) -> Tensor:
+    """Give a coarse grid from a list of times, rising from 0 or above: [points] float64.
+
+    Raises:
+        InputError: for a list that is empty, does not rise, or leaves the schedule.
+    """
+    grid = schedule.check_times(torch.tensor(timesteps, dtype=torch.float64))
+    if not len(grid) or grid[0] < 0 or not bool((grid.diff() > 0).all()):
+        raise InputError(f"grid timesteps are {list(timesteps)}; needed: rising, from 0 or above")
+    return grid
+
+
+Spacing = Literal["uniform", "linspace", "karras", "explicit"]
 GRIDS: dict[str, Callable[[NoiseSchedule, int], Tensor]] = {
     "uniform": uniform_grid,
     "linspace": linspace_grid,
     "karras": karras_grid,
 }
-"""Coarse grids by the name that settings use for their spacing."""
+"""Coarse grids by the name that settings use for their spacing; "explicit" is a list of times."""
 
 
-def coarse_grid(schedule: NoiseSchedule, points: int, spacing: Spacing = "uniform") -> Tensor:
-    """Give a coarse grid by the name of its spacing: [points] ascending float64.
+def coarse_grid(
+    schedule: NoiseSchedule,
+    points: int,
+    spacing: Spacing = "uniform",
+    timesteps: Sequence[float] = (),
+) -> Tensor:
+    """Give a coarse grid by the name of its spacing ("explicit": `timesteps`): ascending float64.
 
     Raises:
         InputError: for an unknown spacing or a number of points that it cannot have.
     """
+    if spacing == "explicit":
+        return explicit_grid(schedule, timesteps)
     if spacing not in GRIDS:
-        raise unknown_name("grid spacing", spacing, GRIDS)
+        raise unknown_name("grid spacing", spacing, [*GRIDS, "explicit"])
     return GRIDS[spacing](schedule, points)
 
 
