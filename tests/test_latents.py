@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from soundleap.diffusion import NetworkDenoiser, cfg, sample_generators
+from soundleap.diffusion import NetworkDenoiser, cfg, sample_generators, sampling_timesteps
 from soundleap.latents import Conditions, LatentSampler
 from soundleap.pipeline import TextToAudio
 
@@ -72,11 +72,47 @@ def test_teacher_uses_classifier_free_guidance(pipeline: TextToAudio, x_t: torch
     torch.testing.assert_close(unguided, network.bind(**both.of(0))(x_t, T))
 
 
-@pytest.mark.parametrize("name", ["student", "teacher"])
-def test_samples_do_not_see_each_other(pipeline: TextToAudio, name: str) -> None:
+def test_guidance_of_the_answers(pipeline: TextToAudio, x_t: torch.Tensor) -> None:
+    both = dataclasses.replace(conditions(pipeline, ("wind", "")), post=torch.tensor([2.0, 1.0]))
+    student = sampler(pipeline, "student")
+    network = NetworkDenoiser(student.network, student.schedule, "v").bind(w=both.w)
+    cond, uncond = (network.bind(**both.of(row))(x_t, T) for row in (0, 1))
+    found = student.student_denoise(both)(x_t, T)
+    torch.testing.assert_close(found, cfg(cond, uncond, torch.tensor([2.0, 1.0])))
+    torch.testing.assert_close(found[1], cond[1])
+
+
+def test_noise_scaled_by_the_schedule(pipeline: TextToAudio) -> None:
+    plain = sampler(pipeline, "student")
+    scaled = LatentSampler(
+        plain.network, plain.sampling.model_copy(update={"initial_noise": "schedule"}), None
+    )
     both = conditions(pipeline, ("", ""))
-    run = getattr(sampler(pipeline, name), name)
-    together = run(both, 3, sample_generators([1, 2]))
+    ratio = scaled._noise(both, sample_generators([1, 2])) / plain._noise(
+        both, sample_generators([1, 2])
+    )
+    assert float(ratio[0].mean()) == pytest.approx(0.9976672, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "solver"), [
+    ("student", None), ("teacher", "dpmpp_2m"), ("teacher", "heun"), ("teacher", "ddpm"),
+])  # fmt: skip
+def test_samples_do_not_see_each_other(
+    pipeline: TextToAudio, name: str, solver: str | None
+) -> None:
+    both = conditions(pipeline, ("", ""))
+    some = sampler(pipeline, name)
+    timesteps = (
+        torch.tensor([999.0, 499.0, 19.0], dtype=torch.float64)
+        if name == "student"
+        else sampling_timesteps(some.schedule, 3)
+    )
+
+    def run(asked: Conditions, seeds: list[int]) -> torch.Tensor:
+        arguments = [timesteps, *([] if solver is None else [solver]), sample_generators(seeds)]
+        return getattr(some, name)(asked, *arguments)
+
+    together = run(both, [1, 2])
     assert together.shape == (2, 16, 6)
     assert not together[1, :, 4:].any()
     for i, length in enumerate(both.lengths):
@@ -87,5 +123,5 @@ def test_samples_do_not_see_each_other(pipeline: TextToAudio, name: str) -> None
             w=both.w[i : i + 1],
             lengths=[length],
         )
-        single = run(alone, 3, sample_generators([i + 1]))
+        single = run(alone, [i + 1])
         torch.testing.assert_close(together[i : i + 1, :, :length], single, atol=1e-4, rtol=1e-4)

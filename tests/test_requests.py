@@ -16,6 +16,7 @@ from soundleap.requests import (
     requests_from_lists,
     spread_seeds,
 )
+from soundleap.ways import with_structure
 
 
 @pytest.fixture
@@ -30,6 +31,34 @@ def test_defaults_come_from_the_model(manifest: Manifest) -> None:
     assert 0 <= sample.seed < 2**32
     assert complete(Request("rain", network="teacher"), manifest).num_inference_steps == 25
     assert complete(Request("rain", seed=2**64 - 1), manifest).seed == 2**64 - 1
+
+
+def test_the_way_of_sampling_is_filled_in(manifest: Manifest) -> None:
+    assert complete(Request("rain", network="teacher"), manifest).solver == "dpmpp_2m"
+    asked = Request("rain", network="teacher", solver="ddpm")
+    assert complete(asked, manifest).solver == "ddpm"
+    student = complete(Request("rain"), manifest)
+    assert (student.network, student.solver, student.struct_prompt) == ("student", None, None)
+    assert complete(Request("rain", guidance_scale_post=2), manifest).guidance_scale_post == 2.0
+
+
+def test_a_model_without_student_is_asked_for_its_teacher(manifest: Manifest) -> None:
+    parts = manifest.parts.model_copy(update={"student": None})
+    assert complete(Request("rain"), manifest.model_copy(update={"parts": parts})).network == (
+        "teacher"
+    )
+
+
+def test_structured_captions(manifest: Manifest) -> None:
+    sampling = manifest.sampling.model_copy(update={"structured_captions": True})
+    reads = manifest.model_copy(update={"sampling": sampling})
+    assert complete(Request("Rain, then wind"), reads).struct_prompt == "<Rain, then wind& all>"
+    given = Request("rain", struct_prompt="<rain& start>")
+    assert complete(given, reads).struct_prompt == "<rain& start>"
+    split = with_structure([Request("Rain, then wind"), given], "split", sampling)
+    assert [r.struct_prompt for r in split] == ["<rain& start>@<wind& end>", "<rain& start>"]
+    with pytest.raises(InputError, match="reads no structured captions"):
+        with_structure([given], "split", manifest.sampling)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +86,13 @@ def test_defaults_come_from_the_model(manifest: Manifest) -> None:
         ({"seed": -1}, "seed is -1; allowed: 0 to"),
         ({"seed": 2**64}, "seed is 18446744073709551616"),
         ({"network": "studnet"}, "unknown network 'studnet'; did you mean 'student'"),
+        ({"struct_prompt": "<rain& all>"}, "reads no struct_prompt"),
+        ({"solver": "ddim"}, "solver is for the teacher"),
+        ({"solver": "huen", "network": "teacher"}, "unknown solver 'huen'; did you mean 'heun'"),
+        ({"guidance_scale_post": 0.5}, "guidance_scale_post is 0.5; allowed: 1 to 20"),
+        ({"guidance_scale_post": 2, "network": "teacher"}, "is for the student"),
+        ({"compat": True}, "compat repeats how a published system samples"),
+        ({"compat": 1}, "compat is 1; give true or false"),
     ],
 )
 def test_what_is_not_allowed_is_named(

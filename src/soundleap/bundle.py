@@ -61,6 +61,24 @@ class Bundle:
             )
         return codec
 
+    def outline_codec(self) -> Codec:
+        """Build the codec without its weights: it tells lengths and shapes, and can't compute.
+
+        Raises:
+            BundleError: if a file is missing or its configuration does not fit.
+        """
+        import torch
+
+        from soundleap.audio.mel import LogMel
+        from soundleap.models.codec import Codec
+        from soundleap.models.registry import LATENT_CODECS, VOCODERS, outline
+
+        parts = self.manifest.parts
+        with torch.device("meta"):
+            latent = outline(self.folder / parts.codec.file, LATENT_CODECS)
+            vocoder = outline(self.folder / parts.vocoder.file, VOCODERS)
+            return Codec(LogMel(vocoder.config.mel), latent, vocoder)
+
     def load_network(self, name: NetworkName) -> Network:
         """Load the student or the teacher, float32 on the CPU.
 

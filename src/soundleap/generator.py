@@ -52,6 +52,7 @@ class Generator:
         device: str = "auto",
         dtype: str | None = None,
         max_batch_size: int | None = None,
+        low_memory: bool = False,
     ) -> None:
         """Load a model.
 
@@ -59,8 +60,9 @@ class Generator:
             source: as for `TextToAudio.from_pretrained`, or a loaded pipeline (which keeps its own
                 device and dtype).
             device: "auto" takes a CUDA device where there is one, else the CPU.
-            dtype: "float32" (None) or "bfloat16", for the networks only.
+            dtype: "float32" (None) or "bfloat16"; see `TextToAudio`.
             max_batch_size: most samples that are made at once; None takes 1 on a CPU, else 8.
+            low_memory: keep in memory only the part at work; see `TextToAudio`.
 
         Raises:
             InputError: for a value that is not allowed.
@@ -71,7 +73,9 @@ class Generator:
         self.pipeline = (
             source
             if isinstance(source, TextToAudio)
-            else TextToAudio.from_pretrained(source, device=device, dtype=dtype)
+            else TextToAudio.from_pretrained(
+                source, device=device, dtype=dtype, low_memory=low_memory
+            )
         )
         kind = self.pipeline.device.type
         self.max_batch_size = max_batch_size or DEFAULT_BATCH_SIZES.get(kind, OTHER_BATCH_SIZE)
@@ -105,8 +109,8 @@ class Generator:
     def stream(self, requests: Sequence[Request]) -> Iterator[tuple[int, Result]]:
         """Give each sound with its request's position as soon as its batch is done.
 
-        Requests that share network, steps and the presence of a negative prompt are batched, so
-        positions do not always rise.
+        Requests that share network, steps, the presence of a negative prompt and the way of
+        sampling are batched, so positions do not always rise.
 
         Raises:
             InputError: for the first request that is not allowed, before any work.
@@ -119,7 +123,7 @@ class Generator:
             audios, metadata, seconds = self.pipeline.run([samples[i] for i in rows])
             share = {stage: value / len(rows) for stage, value in seconds.items()}
             for i, audio, entry in zip(rows, audios, metadata, strict=True):
-                rate = self.pipeline.codec.sampling_rate
+                rate = self.pipeline.manifest.sampling_rate
                 yield i, Result(audio, rate, samples[i].seed, entry, dict(share))
 
 
@@ -130,7 +134,14 @@ def batches(samples: Sequence[Sample], max_batch_size: int) -> list[list[int]]:
     """
     groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
     for i, sample in enumerate(samples):
-        key = (sample.network, sample.num_inference_steps, bool(sample.negative_prompt))
+        key = (
+            sample.network,
+            sample.num_inference_steps,
+            bool(sample.negative_prompt),
+            sample.guidance_scale_post > 1,
+            sample.solver,
+            sample.compat,
+        )
         groups[key].append(i)
     cut: list[list[int]] = []
     for rows in groups.values():

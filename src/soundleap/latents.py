@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from soundleap.bundle_schema import Sampling
+from soundleap.bundle_schema import Sampling, TeacherSolver
 from soundleap.diffusion import (
     ConsistencyFunction,
     Denoise,
     NetworkDenoiser,
     NoiseSchedule,
     batched_guidance,
-    consistency_timesteps,
     per_sample,
     randn_per_sample,
     sample_consistency,
     sample_ode,
-    sampling_timesteps,
 )
+from soundleap.diffusion.ancestral import sample_ddpm
 from soundleap.diffusion.sampling import SampleCallback
 
 if TYPE_CHECKING:
-    from soundleap.models.dit import DiT
+    from soundleap.models.seams import Network
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,12 @@ class Conditions:
 
     Attributes:
         embeds: ``[3, B, N, D]`` text states of the prompts, the negative prompts (the empty text
-            where there is none) and the empty text.
+            where there is none) and the empty text; ``[1, B, N, D]`` where only prompts are asked.
         mask: ``[3, B, N]`` True at tokens.
         w: ``[B]`` guidance scales, float32.
         negative: whether any sample has a negative prompt.
         lengths: latent vectors of each sample.
+        post: ``[B]`` guidance scales of the student's answers; None for none.
     """
 
     embeds: Tensor
@@ -47,6 +47,7 @@ class Conditions:
     w: Tensor
     negative: bool
     lengths: Sequence[int]
+    post: Tensor | None = None
 
     @property
     def latent_mask(self) -> Tensor | None:
@@ -72,23 +73,31 @@ class LatentSampler:
         network: student or teacher.
         sampling: the model's settings.
         autocast: type that the network's matrix products run in; None for float32.
+        latent_shape: shape of one sample's latents by their length; None for ``(C, L)``.
     """
 
-    def __init__(self, network: DiT, sampling: Sampling, autocast: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        sampling: Sampling,
+        autocast: torch.dtype | None,
+        latent_shape: Callable[[int], tuple[int, ...]] | None = None,
+    ) -> None:
         """Wrap a network; nothing is copied."""
         self.network = network
         self.sampling = sampling
         self.autocast = autocast
+        self.latent_shape = latent_shape or (lambda length: (network.config.channels, length))
         self.schedule = NoiseSchedule.scaled_linear(**dict(sampling.schedule))
 
     def student(
         self,
         conditions: Conditions,
-        steps: int,
+        timesteps: Tensor,
         generators: Sequence[torch.Generator],
         callback: SampleCallback | None = None,
     ) -> Tensor:
-        """Ask a consistency function `steps` times; returns ``[B, C, L]``, zero where padded."""
+        """Ask a consistency function at falling timesteps; ``[B, C, L]``, zero where padded."""
         settings = self.sampling
         function = ConsistencyFunction(
             self.student_denoise(conditions),
@@ -96,30 +105,44 @@ class LatentSampler:
             settings.sigma_data,
             settings.timestep_scaling,
         )
-        grid = torch.tensor(settings.grid, dtype=torch.float64)
         return sample_consistency(
             function,
             self._noise(conditions, generators),
-            consistency_timesteps(grid, steps),
+            timesteps,
             self.schedule,
             generators,
-            lengths=conditions.lengths,
+            lengths=conditions.lengths if conditions.latent_mask is not None else None,
             callback_on_step_end=callback,
         )
 
     def teacher(
         self,
         conditions: Conditions,
-        steps: int,
+        timesteps: Tensor,
+        solver: TeacherSolver,
         generators: Sequence[torch.Generator],
         callback: SampleCallback | None = None,
     ) -> Tensor:
-        """Follow the guided probability flow in `steps` DPM-Solver++(2M) steps; ``[B, C, L]``."""
+        """Follow the guided teacher along falling timesteps; ``[B, C, L]``."""
+        noise = self._noise(conditions, generators)
+        denoise = self.teacher_denoise(conditions)
+        lengths = conditions.lengths if conditions.latent_mask is not None else None
+        if solver == "ddpm":
+            return sample_ddpm(
+                denoise,
+                noise,
+                timesteps,
+                self.schedule,
+                generators,
+                lengths=lengths,
+                callback_on_step_end=callback,
+            )
         return sample_ode(
-            self.teacher_denoise(conditions),
-            self._noise(conditions, generators),
-            sampling_timesteps(self.schedule, steps),
+            denoise,
+            noise,
+            timesteps,
             self.schedule,
+            solver=solver,
             callback_on_step_end=callback,
         )
 
@@ -131,10 +154,17 @@ class LatentSampler:
         ``x_0(w, c) - (w - 1) · (x_0(1, n) - x_0(1, ∅))``: three queries in one batch, and an empty
         negative prompt changes nothing.
 
-        Source: Ho and Salimans 2022 (classifier-free guidance), rearranged.
+        With `Conditions.post` p the answers themselves are guided, away from the negative or empty
+        text: ``x_0(w, n) + p · (x_0(w, c) - x_0(w, n))``, two queries in one batch.
+
+        Source: Ho and Salimans 2022 (classifier-free guidance), rearranged; for the guided answers
+        Bai et al. 2024 (ConsistencyTTA).
         """
         denoiser = self._denoiser(self.sampling.student_prediction)
         w = conditions.w
+        if conditions.post is not None:
+            positive, negative = ({**conditions.of(row), "w": w} for row in (0, 1))
+            return batched_guidance(denoiser, positive, negative, conditions.post)
         if not conditions.negative:
             return denoiser.bind(**conditions.of(0), w=w)
         ones = torch.ones_like(w)
@@ -165,10 +195,16 @@ class LatentSampler:
             return self.network(x_t, t, **conditions)
 
     def _noise(self, conditions: Conditions, generators: Sequence[torch.Generator]) -> Tensor:
-        shape = (self.network.config.channels, max(conditions.lengths))
-        return randn_per_sample(
-            shape, generators, lengths=conditions.lengths, device=conditions.w.device
+        padded = conditions.latent_mask is not None
+        noise = randn_per_sample(
+            self.latent_shape(max(conditions.lengths)),
+            generators,
+            lengths=conditions.lengths if padded else None,
+            device=conditions.w.device,
         )
+        if self.sampling.initial_noise == "unit":
+            return noise
+        return noise * float(self.schedule.sigma(self.schedule.t_max))
 
 
 def _join(values: list[Tensor | None]) -> Tensor | None:

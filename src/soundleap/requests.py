@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
 from typing import Any, cast, get_args
 
-from soundleap.bundle_schema import Manifest, NetworkName, Sampling
+from soundleap.bundle_schema import Manifest, NetworkName, Sampling, TeacherSolver
 from soundleap.errors import InputError, check_range, unknown_name
+from soundleap.ways import check_way, filled_way
 
-DEFAULT_DURATION_IN_S = 5.0
 MAX_SEED = 2**64 - 1
 MAX_COUNT = 10_000
 MAX_CHARACTERS = 1000
@@ -25,22 +25,32 @@ class Request:
     Attributes:
         prompt: what is to be heard.
         negative_prompt: what is not; None for nothing.
-        duration_in_s: length of the sound.
+        duration_in_s: length of the sound; None takes the model's default.
         num_inference_steps: network queries (student) or solver steps (teacher); None takes the
             model's default.
         guidance_scale: 1 is no guidance, more follows the prompt more closely; None takes the
             model's default.
         seed: 0 to 2^64 - 1; None draws one.
-        network: "student" or "teacher".
+        network: "student" or "teacher"; None takes the student where there is one.
+        struct_prompt: structured caption ``<event& tag>@<event& tag>`` for models that read one;
+            None makes it from the prompt by rule.
+        guidance_scale_post: classifier-free guidance of the student's answers, on top of the
+            guidance that it knows as an input; doubles the queries; 1 is none.
+        solver: how the teacher is followed; None takes the model's default.
+        compat: sample as the published system's own scripts do, for comparison.
     """
 
     prompt: str
     negative_prompt: str | None = None
-    duration_in_s: float = DEFAULT_DURATION_IN_S
+    duration_in_s: float | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     seed: int | None = None
-    network: NetworkName = "student"
+    network: NetworkName | None = None
+    struct_prompt: str | None = None
+    guidance_scale_post: float = 1.0
+    solver: TeacherSolver | None = None
+    compat: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,10 @@ class Sample:
     guidance_scale: float
     seed: int
     network: NetworkName
+    struct_prompt: str | None = None
+    guidance_scale_post: float = 1.0
+    solver: TeacherSolver | None = None
+    compat: bool = False
 
 
 def draw_seed() -> int:
@@ -131,17 +145,21 @@ def complete(request: Request, manifest: Manifest) -> Sample:
     Raises:
         InputError: naming the first value that is not allowed, and what is.
     """
-    if request.network not in get_args(NetworkName):
-        raise unknown_name("network", str(request.network), get_args(NetworkName))
-    if request.network not in manifest.networks:
+    network = request.network or manifest.networks[0]
+    if network not in get_args(NetworkName):
+        raise unknown_name("network", str(network), get_args(NetworkName))
+    if network not in manifest.networks:
         there = ", ".join(manifest.networks)
-        raise InputError(f"model {manifest.name} has no {request.network}; it has: {there}")
+        raise InputError(f"model {manifest.name} has no {network}; it has: {there}")
     sampling = manifest.sampling
-    sample = Sample(**{**asdict(request), **_filled(request, sampling)})
+    filled = _filled(replace(request, network=network), sampling, network)
+    values: dict[str, Any] = {**asdict(request), **filled, "network": network}
+    sample = Sample(**values)
     _check_texts(sample)
     low, high = sampling.min_duration_in_s, sampling.max_duration_in_s
     check_range("duration_in_s", sample.duration_in_s, low, high, "s")
     _check_negative(sample, sampling)
+    check_way(sample, manifest)
     return sample
 
 
@@ -167,26 +185,32 @@ def complete_all(
     return samples
 
 
-def _filled(request: Request, sampling: Sampling) -> dict[str, Any]:
-    default, most = sampling.step_limits(request.network)
+def _filled(request: Request, sampling: Sampling, network: NetworkName) -> dict[str, Any]:
+    default, most = sampling.step_limits(network)
     steps = default if request.num_inference_steps is None else request.num_inference_steps
     scale = request.guidance_scale
     guidance = _number(
         "guidance_scale", sampling.default_guidance_scale if scale is None else scale
     )
-    check_range("guidance_scale", guidance, *sampling.guidance_limits(request.network))
+    check_range("guidance_scale", guidance, *sampling.guidance_limits(network))
     seed = draw_seed() if request.seed is None else request.seed
+    length = request.duration_in_s
     return {
         "num_inference_steps": _check_whole("num_inference_steps", steps, 1, most),
         "guidance_scale": guidance,
-        "duration_in_s": _number("duration_in_s", request.duration_in_s),
+        "duration_in_s": _number(
+            "duration_in_s", sampling.usual_duration_in_s if length is None else length
+        ),
         "seed": _check_whole("seed", seed, 0, MAX_SEED),
+        "guidance_scale_post": _number("guidance_scale_post", request.guidance_scale_post),
+        **filled_way(request, sampling, network),
     }
 
 
 def _check_texts(sample: Sample) -> None:
-    for name, text in (("prompt", sample.prompt), ("negative_prompt", sample.negative_prompt)):
-        if not isinstance(text, str) and not (name == "negative_prompt" and text is None):
+    for name in ("prompt", "negative_prompt", "struct_prompt"):
+        text = getattr(sample, name)
+        if not isinstance(text, str) and not (name != "prompt" and text is None):
             raise InputError(f"{name} is {text!r}; give a text")
         if text is not None and len(text) > MAX_CHARACTERS:
             raise InputError(
@@ -205,8 +229,13 @@ def _check_negative(sample: Sample, sampling: Sampling) -> None:
         raise InputError(
             "negative_prompt does nothing at guidance_scale 1; raise guidance_scale or leave it out"
         )
+    if sample.guidance_scale_post > 1:
+        return
     if sample.network == "student" and sampling.guidance_range[0] > 1:
-        raise InputError("this model's student takes no negative_prompt; use its teacher")
+        raise InputError(
+            "this model's student takes no negative_prompt; use its teacher, or a "
+            "guidance_scale_post above 1"
+        )
 
 
 def _number(name: str, value: object) -> float:

@@ -41,6 +41,25 @@ def generate(
         str | None, typer.Option(help="Name, folder or hub id (see `soundleap models`).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
+    low_memory: Annotated[
+        bool, typer.Option("--low-memory", help="Keep only the part at work in memory.")
+    ] = False,
+    struct_prompt: Annotated[
+        str | None, typer.Option(help="Structured caption: '<event& tag>@<event& tag>'.")
+    ] = None,
+    structure: Annotated[
+        str, typer.Option(help="How a missing one is made: all, split or endpoint.")
+    ] = "all",
+    guidance_post: Annotated[
+        float | None, typer.Option(help="Guidance of the student's answers; 1 is none.")
+    ] = None,
+    solver: Annotated[
+        str | None, typer.Option(help="Of the teacher: ddim, heun, dpmpp_2m or ddpm.")
+    ] = None,
+    compat: Annotated[
+        bool, typer.Option("--compat", help="Sample as the published system's scripts do.")
+    ] = False,
     spectrogram: Annotated[
         bool, typer.Option("--spectrogram", help="Also write a picture beside each sound.")
     ] = False,
@@ -62,6 +81,7 @@ def generate(
     """
     from soundleap.requests import Request, complete_all, spread_seeds
     from soundleap.resolve import open_model
+    from soundleap.ways import with_structure
 
     settings = {
         "negative_prompt": negative,
@@ -69,6 +89,10 @@ def generate(
         "num_inference_steps": steps,
         "guidance_scale": guidance,
         "network": "teacher" if teacher else None,
+        "struct_prompt": struct_prompt,
+        "guidance_scale_post": guidance_post,
+        "solver": solver,
+        "compat": compat or None,
     }
     given = {name: value for name, value in settings.items() if value is not None}
     texts = prompts or []
@@ -80,14 +104,16 @@ def generate(
         ]
         _refuse_others(texts, prompts_file, others)
         bundle = open_model(model)
-        requests, dtype = _repeated(from_file, bundle, force)
+        requests, made_with = _repeated(from_file, bundle, force)
+        dtype = dtype or made_with
     else:
         common = Request("", **given)  # pyright: ignore[reportArgumentType]
         requests = spread_seeds(_requests(texts, prompts_file, common), seed, count)
-        bundle, dtype = open_model(model), None
+        bundle = open_model(model)
+        requests = with_structure(requests, structure, bundle.manifest.sampling)
     complete_all(requests, bundle.manifest)  # before torch is loaded; tokens are counted later
     writer = _Writer(requests, output, audio_format, overwrite, spectrogram, not no_metadata, quiet)
-    writer.run(bundle, device, dtype)
+    writer.run(bundle, device=device, dtype=dtype, low_memory=low_memory)
 
 
 class _Writer:
@@ -115,14 +141,14 @@ class _Writer:
         self.metadata = metadata
         self.quiet = quiet
 
-    def run(self, bundle: Bundle, device: str, dtype: str | None) -> None:
-        """Make and write everything."""
+    def run(self, bundle: Bundle, **loading: Any) -> None:
+        """Make and write everything; `loading` goes to `TextToAudio`."""
         from tqdm import tqdm
 
         from soundleap.generator import Generator
         from soundleap.pipeline import TextToAudio
 
-        generator = Generator(TextToAudio(bundle, device=device, dtype=dtype))
+        generator = Generator(TextToAudio(bundle, **loading))
         hidden = True if self.quiet else None  # None: shown on a terminal only
         with tqdm(total=len(self.requests), unit="sound", disable=hidden, leave=False) as bar:
             for position, result in generator.stream(self.requests):

@@ -12,6 +12,11 @@ from soundleap.bundle_schema import Manifest
 from soundleap.errors import InputError, unknown_name
 from soundleap.requests import Request
 
+NEEDED = (
+    "prompt", "duration_in_s", "num_inference_steps", "guidance_scale", "seed", "network"
+)  # fmt: skip
+"""What a file's metadata must tell so that it can be made again."""
+
 
 def read_prompts(path: Path, common: Request) -> list[Request]:
     """Read prompts, one a line, or JSON objects if the file ends in .jsonl; skips blank lines.
@@ -63,12 +68,11 @@ def repeat_request(path: Path) -> tuple[Request, dict[str, Any]]:
         AudioFileError: if the file can't be read or carries no metadata.
     """
     metadata = read_metadata(path)
-    optional = ("negative_prompt",)
-    names = Request.__dataclass_fields__
-    missing = [n for n in names if metadata.get(n) is None and n not in optional]
+    missing = [name for name in NEEDED if metadata.get(name) is None]
     if missing:
         raise InputError(f"{path} can't be repeated: its metadata lacks {', '.join(missing)}")
-    return Request(**{name: metadata.get(name) for name in names}), metadata  # pyright: ignore[reportArgumentType]
+    names = Request.__dataclass_fields__
+    return Request(**{name: metadata[name] for name in names if name in metadata}), metadata
 
 
 def check_same_model(path: Path, metadata: dict[str, Any], manifest: Manifest) -> None:

@@ -83,29 +83,39 @@ def load_network(path: Path) -> Network:
     Raises:
         BundleError: if the file can't be read, is of an unknown kind, or does not fit.
     """
-    return _load(path, NETWORKS, "dit", "network")  # pyright: ignore[reportReturnType]
+    return _load(path, NETWORKS)
 
 
 def load_latent_codec(path: Path) -> LatentCodec:
     """Load a latent codec; as `load_network`."""
-    return _load(path, LATENT_CODECS, "patch_pca", "latent codec")  # pyright: ignore[reportReturnType]
+    return _load(path, LATENT_CODECS)
 
 
 def load_vocoder(path: Path) -> Vocoder:
     """Load a vocoder; as `load_network`."""
-    return _load(path, VOCODERS, "istft", "vocoder")  # pyright: ignore[reportReturnType]
+    return _load(path, VOCODERS)
 
 
-def _load(path: Path, kinds: dict[str, Kind], default: str, what: str) -> nn.Module:
+def outline(path: Path, kinds: dict[str, Kind]) -> Any:
+    """Build the part that a file holds, without its values.
+
+    Raises:
+        BundleError: if the file can't be read, is of an unknown kind, or its configuration does
+            not fit.
+    """
     values = read_config(path)
-    name = values.get("kind", default)
+    name = values.get("kind", next(iter(kinds)))
     if name not in kinds:
-        raise BundleError(f"{path} holds a {what} of kind {name!r}; known: {', '.join(kinds)}")
+        raise BundleError(f"{path} holds a part of kind {name!r}; known: {', '.join(kinds)}")
     kind = kinds[name]
     module = import_module(f"soundleap.models.{kind.module}")
     config = _config(path, getattr(module, kind.config), values)
     with SkipInit():
-        part = getattr(module, kind.part)(config)
+        return getattr(module, kind.part)(config)
+
+
+def _load(path: Path, kinds: dict[str, Kind]) -> Any:
+    part: nn.Module = outline(path, kinds)
     load_state(path, part)
     return part.eval().requires_grad_(False)
 

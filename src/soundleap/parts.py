@@ -1,0 +1,93 @@
+"""A model's parts: loaded when first needed and, on request, dropped when done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from soundleap.bundle import Bundle, check_fit
+from soundleap.bundle_schema import NetworkName
+
+if TYPE_CHECKING:
+    from soundleap.models.codec import Codec
+    from soundleap.models.seams import Network, Text
+
+
+class LoadedParts:
+    """The parts of one model on one device.
+
+    Attributes:
+        low_memory: keep only what the stage at work needs; every call loads anew.
+    """
+
+    def __init__(self, bundle: Bundle, device: torch.device, low_memory: bool) -> None:
+        """Open a model; nothing is loaded yet."""
+        self.bundle = bundle
+        self.device = device
+        self.low_memory = low_memory
+        self._codec: Codec | None = None
+        self._text: Text | None = None
+        self._networks: dict[NetworkName, Network] = {}
+        self._outline: Codec | None = None
+
+    @property
+    def codec(self) -> Codec:
+        """The codec."""
+        if self._codec is None:
+            self._codec = self.bundle.load_codec().to(self.device)
+        return self._codec
+
+    @property
+    def outline(self) -> Codec:
+        """A codec that tells lengths and shapes; with `low_memory` it holds no weights."""
+        if not self.low_memory or self._codec is not None:
+            return self.codec
+        if self._outline is None:
+            self._outline = self.bundle.outline_codec()
+        return self._outline
+
+    @property
+    def text(self) -> Text:
+        """The text encoder."""
+        if self._text is None:
+            self._text = self.bundle.load_text()
+            self._text.to(self.device)
+        return self._text
+
+    def network(self, name: NetworkName) -> Network:
+        """The student or the teacher.
+
+        Raises:
+            BundleError: if this model has none, or its file is missing, damaged or does not fit.
+        """
+        if name not in self._networks:
+            network = self.bundle.load_network(name)
+            needed = {"channels": self.outline.channels, "guided": name == "student"}
+            if self._text is not None:
+                needed["text_dim"] = self._text.dim
+            check_fit(f"the {name} of {self.bundle.folder}", network, needed)
+            self._networks[name] = network.to(self.device)
+        return self._networks[name]
+
+    def done_with_text(self) -> None:
+        """Drop the text encoder if memory is low."""
+        if self.low_memory:
+            self._text = None
+
+    def done_with_networks(self) -> None:
+        """Drop the networks if memory is low."""
+        if self.low_memory:
+            self._networks.clear()
+
+    def done_with_codec(self) -> None:
+        """Drop the codec if memory is low."""
+        if self.low_memory:
+            self._codec = None
+
+    def to(self, device: torch.device) -> None:
+        """Move what is loaded, and what will be."""
+        self.device = device
+        for part in (self._codec, self._text, *self._networks.values()):
+            if part is not None:
+                part.to(device)
