@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import settings, strategies as st
+from hypothesis import strategies as st
 
 from soundleap.errors import InputError
 from soundleap.structured import TAGS, Event, format_events, parse_events

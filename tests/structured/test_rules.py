@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from hypothesis import example, given, settings
-from hypothesis import settings, strategies as st
+from hypothesis import strategies as st
 
 from soundleap.errors import InputError
 from soundleap.structured import (

@@ -13,7 +13,7 @@ How the splitter reads a prompt, after making its letters small and its blanks s
   that is heard by itself ("rain", "laughter"); on the right somebody or something does something
   ("a dog barks", not "barks loudly"), or, if there is a verb on the left, such a noun stands first.
   An article alone is not enough: "a man and a woman talking" and "a dog barking and howling" stay
-  one event. Who does not know a verb leaves the words together.
+  one event, and so does what has verbs that `words` does not know.
 
 No word is lost but the connecting ones; of the marks, ``< > @`` become blanks, and those at the
 ends of an event go. A prompt in which nothing parts is one event, tagged ``all``.
