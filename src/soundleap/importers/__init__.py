@@ -1,0 +1,1 @@
+"""Published checkpoints to models of ours: names, sizes, recognition and conversion."""

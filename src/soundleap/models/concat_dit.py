@@ -1,0 +1,324 @@
+"""Transformer of AudioLCM and Make-An-Audio 2: time, text and latents as one sequence of tokens.
+
+The sequence is one token for the timestep, the text states of two encoders, and one token a latent
+frame. Its group norms and convolutions run over all of it: a latent frame depends on the length of
+the sound, so sounds of different lengths can't share a batch. Parameters have the published names.
+
+Source: Huang et al., Make-An-Audio 2 (2023), section 3.3; Liu et al., AudioLCM (2024); guidance as
+an input after Luo et al., Latent Consistency Models (2023), section 4.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
+
+from soundleap.diffusion.denoisers import Prediction
+from soundleap.diffusion.guidance import cfg_to_lcm, guidance_embedding, sinusoidal_embedding
+from soundleap.errors import InputError
+
+SINUSOID_DIM = 256
+NORM_GROUPS, FINAL_GROUPS = 32, 16
+
+
+@dataclass(frozen=True)
+class ConcatDiTConfig:
+    """Sizes; the defaults are the published ones.
+
+    Attributes:
+        kind: tells the file of this network from those of others.
+        channels: channels C of the latents.
+        text_dim: width D of the text states.
+        width: channels of the tokens, a multiple of 32 and of `heads`.
+        blocks: transformer blocks.
+        heads: attention heads.
+        max_positions: longest sequence: timestep, text and latents together.
+        guided: whether the guidance scale is an input.
+        prediction: what the output means.
+    """
+
+    kind: Literal["concat_dit"] = "concat_dit"
+    channels: int = 20
+    text_dim: int = 1024
+    width: int = 576
+    blocks: int = 4
+    heads: int = 8
+    max_positions: int = 1000
+    guided: bool = False
+    prediction: Prediction = "eps"
+
+    def __post_init__(self) -> None:
+        """Check the sizes.
+
+        Raises:
+            InputError: naming the first that is not allowed.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("kind", "guided", "prediction") and value < 1:
+                raise InputError(f"{field.name} is {value}; it must be above 0")
+        if self.width % NORM_GROUPS or self.width % self.heads:
+            raise InputError(
+                f"width is {self.width}; needed: a multiple of {NORM_GROUPS} and of heads "
+                f"({self.heads})"
+            )
+
+
+class TimeEmbedder(nn.Module):
+    """Timesteps, and guidance where it is an input, to one token."""
+
+    def __init__(self, config: ConcatDiTConfig):
+        super().__init__()
+        width = config.width
+        self.mlp = nn.Sequential(nn.Linear(SINUSOID_DIM, width), nn.SiLU(), nn.Linear(width, width))
+        self.proj_w = nn.Linear(SINUSOID_DIM, SINUSOID_DIM, bias=False) if config.guided else None
+
+    def forward(self, t: Tensor, guidance: Tensor | None = None) -> Tensor:
+        """Map ``t [B]`` and ``guidance [B, 256]``, already embedded, to ``[B, W]``."""
+        weight_type = self.mlp[0].weight.dtype
+        s = sinusoidal_embedding(t.float(), SINUSOID_DIM).to(weight_type)  # pyright: ignore[reportArgumentType]
+        if self.proj_w is not None and guidance is not None:
+            s = s + self.proj_w(guidance.to(s.dtype))
+        return self.mlp(s)
+
+
+class TextEmbedder(nn.Module):
+    """Text states of one encoder to tokens."""
+
+    def __init__(self, config: ConcatDiTConfig):
+        super().__init__()
+        width = config.width
+        self.mlp = nn.Sequential(
+            nn.Linear(config.text_dim, width),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(width, width),
+            nn.LayerNorm(width),
+        )
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Map ``[B, N, D]`` to ``[B, N, W]``."""
+        return self.mlp(states)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention over all positions; nothing is masked."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(width, width, bias=False)
+        self.to_v = nn.Linear(width, width, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, L, W]`` to the same shape."""
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for layer in (self.to_q, self.to_k, self.to_v)
+        )
+        return self.to_out(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class GatedConvolution(nn.Module):
+    """Convolution to values and gates; the values times the gates' GELU."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.proj = nn.Conv1d(width, 2 * hidden, 9, padding=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, W, L]`` to ``[B, H, L]``."""
+        value, gate = self.proj(x).chunk(2, dim=1)
+        return value * gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """Two convolutions over the whole sequence, text included."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        hidden = 4 * width
+        self.net = nn.Sequential(
+            GatedConvolution(width, hidden), nn.Identity(), nn.Conv1d(hidden, width, 9, padding=4)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, L, W]`` to the same shape."""
+        return self.net(x.transpose(1, 2)).transpose(1, 2)
+
+
+class TransformerLayer(nn.Module):
+    """Two self-attentions and the feed-forward part, each added to its input."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.attn1 = SelfAttention(width, heads)
+        self.ff = FeedForward(width)
+        self.attn2 = SelfAttention(width, heads)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map ``[B, L, W]`` to the same shape."""
+        y = y + self.attn1(self.norm1(y))
+        y = y + self.attn2(self.norm2(y))
+        return y + self.ff(self.norm3(y))
+
+
+class Block(nn.Module):
+    """A transformer layer between two projections, added to its input; a new one changes nothing.
+
+    The group norm takes its statistics over the whole sequence.
+    """
+
+    def __init__(self, config: ConcatDiTConfig):
+        super().__init__()
+        width = config.width
+        self.norm = nn.GroupNorm(NORM_GROUPS, width, eps=1e-6)
+        self.proj_in = nn.Conv1d(width, width, 1)
+        self.transformer_blocks = nn.ModuleList([TransformerLayer(width, config.heads)])
+        self.proj_out = nn.Conv1d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, W, L]`` to the same shape."""
+        y = self.proj_in(self.norm(x)).transpose(1, 2)
+        for layer in self.transformer_blocks:
+            y = layer(y)
+        return x + self.proj_out(y.transpose(1, 2))
+
+
+class FinalLayer(nn.Module):
+    """Tokens of the latents to the prediction."""
+
+    def __init__(self, config: ConcatDiTConfig):
+        super().__init__()
+        self.norm_final = nn.GroupNorm(FINAL_GROUPS, config.width)
+        self.conv1d = nn.Conv1d(config.width, config.channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[B, W, L]`` to ``[B, C, L]``."""
+        return self.conv1d(self.norm_final(x))
+
+
+class ConcatDiT(nn.Module):
+    """The denoising network of AudioLCM (guided) and Make-An-Audio 2 (not guided).
+
+    Attributes:
+        mixed_lengths: False, a batch has one length.
+        checkpointing: recompute the blocks in the backward pass instead of keeping their
+            activations; the numbers are the same.
+    """
+
+    mixed_lengths: bool = False
+    checkpointing: bool = False
+
+    def __init__(self, config: ConcatDiTConfig):
+        super().__init__()
+        self.config = config
+        self.t_embedder = TimeEmbedder(config)
+        self.c1_embedder = TextEmbedder(config)
+        self.c2_embedder = TextEmbedder(config)
+        self.proj_in = nn.Conv1d(config.channels, config.width, 5, padding=2)
+        self.pos_emb = nn.Embedding(config.max_positions, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.final_layer = FinalLayer(config)
+        self._draw_weights()
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        *,
+        text_embeds: Tensor,
+        text_mask: Tensor | None = None,
+        latent_mask: Tensor | None = None,
+        w: Tensor | None = None,
+    ) -> Tensor:
+        """Predict from noisy latents.
+
+        Args:
+            x_t: ``[B, C, L]``.
+            t: ``[B]`` timesteps, 0 to 999, fractional allowed.
+            text_embeds: ``[B, 2N, D]``, the states of both encoders one after the other.
+            text_mask: accepted and not used: the published systems attend to padding.
+            latent_mask: must be None.
+            w: ``[B]`` guidance scale (1 = none), for a guided network only. The network was
+                trained on LCM's scale, one less; give float64 where w - 1 has to be exact.
+
+        Returns:
+            ``[B, C, L]``.
+
+        Raises:
+            ValueError: if `w` is given to an unguided network or missing for a guided one, or a
+                `latent_mask` is given.
+            InputError: if the sequence has more positions than the network knows.
+        """
+        if (w is None) == self.config.guided:
+            raise ValueError(f"w must {'' if self.config.guided else 'not '}be given here")
+        if latent_mask is not None:
+            raise ValueError("latent_mask must not be given here: a batch has one length")
+        guidance = None if w is None else guidance_embedding(cfg_to_lcm(w))
+        return self.predict(x_t, t, text_embeds, guidance)
+
+    def predict(
+        self, x_t: Tensor, t: Tensor, text_embeds: Tensor, guidance: Tensor | None
+    ) -> Tensor:
+        """Predict as `forward` does, with the guidance already embedded, ``[B, 256]``.
+
+        Raises:
+            InputError: if the sequence has more positions than the network knows.
+        """
+        self._check(x_t, text_embeds)
+        length = x_t.shape[2]
+        first, second = text_embeds.chunk(2, dim=1)
+        tokens = [
+            self.t_embedder(t, guidance).to(x_t.dtype)[:, None],
+            self.c1_embedder(first),
+            self.c2_embedder(second),
+            self.proj_in(x_t).transpose(1, 2),
+        ]
+        x = torch.cat(tokens, dim=1)
+        x = (x + self.pos_emb.weight[: x.shape[1]]).transpose(1, 2).contiguous()
+        for block in self.blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+        return self.final_layer(x[:, :, -length:])
+
+    def _check(self, x_t: Tensor, text_embeds: Tensor) -> None:
+        texts, length = text_embeds.shape[1], x_t.shape[2]
+        if texts % 2:
+            raise InputError(
+                f"text_embeds has {texts} tokens; needed: an even number, half of each encoder"
+            )
+        longest = self.config.max_positions - 1 - texts
+        if not 1 <= length <= longest:
+            raise InputError(
+                f"the latents are {length} long; allowed with {texts} text tokens: 1 to {longest}"
+            )
+
+    @torch.no_grad()
+    def _draw_weights(self) -> None:
+        """Draw new weights as the originals do; guidance starts without effect."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                    nn.init.zeros_(module.bias)
+        for layer in self.t_embedder.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=0.02)
+        nn.init.xavier_normal_(self.pos_emb.weight)
+        for block in self.blocks:
+            nn.init.zeros_(block.proj_out.weight)  # pyright: ignore[reportArgumentType]
+            nn.init.zeros_(block.proj_out.bias)  # pyright: ignore[reportArgumentType]
+        if self.t_embedder.proj_w is not None:
+            nn.init.zeros_(self.t_embedder.proj_w.weight)
