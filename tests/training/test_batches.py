@@ -9,7 +9,7 @@ import torch
 from toy_runs import Toy
 
 from soundleap.data.latents import LatentCache
-from soundleap.training.batches import TEXT_COST, Batches, masked_mean
+from soundleap.training.batches import TEXT_COST, Batches
 from soundleap.training.loop import generator_for
 
 
@@ -68,9 +68,3 @@ def test_an_earlier_epoch_is_refused(cache: LatentCache) -> None:
     batches(50, generator_for(0, 50))
     with pytest.raises(ValueError, match="iteration 0 asked for"):
         batches(0, generator_for(0, 0))
-
-
-def test_masked_mean_counts_unmasked_positions_only() -> None:
-    values = torch.arange(12.0).reshape(1, 2, 6).repeat(2, 1, 1)
-    mask = torch.tensor([[True] * 6, [True, True, False, False, False, False]])
-    torch.testing.assert_close(masked_mean(values, mask), torch.tensor([5.5, 3.5]))

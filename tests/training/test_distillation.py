@@ -15,9 +15,9 @@ from soundleap.diffusion.guidance import cfg
 from soundleap.diffusion.solvers import ddim_step
 from soundleap.errors import InputError
 from soundleap.models.dit import DiT, DiTConfig
-from soundleap.training.batches import masked_mean
 from soundleap.training.distillation import DistillationStory, student_from
 from soundleap.training.loop import generator_for, train
+from soundleap.training.objectives import ConsistencyDraws, ConsistencyObjective, item_mean
 
 
 @pytest.fixture
@@ -26,51 +26,42 @@ def story(toy: Toy, tmp_path: Path) -> DistillationStory:
     return DistillationStory(settings, progress=False)
 
 
-def a_batch(story: DistillationStory) -> tuple[Tensor, dict[str, Tensor]]:
+def a_batch(story: DistillationStory) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     batch = story.batches(0, generator_for(0, 0))
-    conditions = {
-        "text_embeds": batch.text.embeds,
-        "text_mask": batch.text.mask,
-        "latent_mask": batch.mask,
-    }
-    return batch.x_0, conditions
+    return batch.x_0, *story.conditions(batch)
+
+
+def consistency(story: DistillationStory) -> ConsistencyObjective:
+    assert isinstance(story.objective, ConsistencyObjective)
+    return story.objective
 
 
 def test_the_lowest_points_lead_to_t_0_where_f_is_the_identity(story: DistillationStory) -> None:
-    t, s = story.interval(2000, torch.Generator().manual_seed(0))
-    skip = story.settings.skip_points
-    low = torch.isin(t, story.grid[:skip])
-    assert low.any()
-    assert (s[low] == 0).all()
-    torch.testing.assert_close(t[~low] - s[~low], torch.full_like(t[~low], 20.0 * skip))
-    assert set(t.tolist()) == set(story.grid.tolist())
-    x, conditions = a_batch(story)
-    f = story.consistency(story.target, conditions, torch.full((len(x),), 2.0))
+    objective, skip = consistency(story), story.settings.skip_points
+    t, s = objective.interval_times(torch.arange(50))
+    assert torch.equal(t, objective.grid)
+    assert (s[:skip] == 0).all()
+    torch.testing.assert_close(t[skip:] - s[skip:], torch.full_like(t[skip:], 20.0 * skip))
+    x, conditions, _ = a_batch(story)
+    f = objective.function(objective.target, conditions, torch.full((len(x),), 2.0))
     torch.testing.assert_close(f(x, torch.zeros(len(x)).double()), x, rtol=0, atol=0)
 
 
 def test_one_step_of_ddim_is_one_ddim_step(toy: Toy, tmp_path: Path) -> None:
     settings = toy.distillation_settings(tmp_path / "run", solver_steps=1)
     story = DistillationStory(settings, progress=False)
-    x_0, conditions = a_batch(story)
-    generator = torch.Generator().manual_seed(1)
-    t, s = story.interval(len(x_0), generator)
-    w = story.guidance_scale(len(x_0), generator)
-    x_t = story.schedule.add_noise(x_0, torch.randn(x_0.shape, generator=generator), t)
-    negative = {
-        "text_embeds": story.empty.embeds.expand(len(x_0), -1, -1),
-        "text_mask": story.empty.mask.expand(len(x_0), -1),
-        "latent_mask": conditions["latent_mask"],
-    }
+    x_0, positive, negative = a_batch(story)
+    objective = consistency(story)
+    terms = objective.sample(x_0, positive, negative, torch.Generator().manual_seed(1))
+    w = objective.draw(x_0, torch.Generator().manual_seed(1)).w
     denoiser = NetworkDenoiser(story.teacher, story.schedule, "v")
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        return cfg(denoiser.bind(**conditions)(x, t), denoiser.bind(**negative)(x, t), w)
+        return cfg(denoiser.bind(**positive)(x, t), denoiser.bind(**negative)(x, t), w)
 
-    expected = ddim_step(denoise, x_t, t, s, story.schedule)
-    found = story.walk(x_t, t, s, w, conditions)
-    mask = conditions["latent_mask"][:, None]
-    torch.testing.assert_close(found * mask, expected * mask, rtol=1e-4, atol=1e-5)
+    expected = ddim_step(denoise, terms.x_t, terms.t, terms.s, story.schedule)
+    mask = positive["latent_mask"][:, None]
+    torch.testing.assert_close(terms.x_s * mask, expected * mask, rtol=1e-4, atol=1e-5)
 
 
 def test_more_solver_steps_come_closer_to_the_flow(toy: Toy, tmp_path: Path) -> None:
@@ -78,21 +69,20 @@ def test_more_solver_steps_come_closer_to_the_flow(toy: Toy, tmp_path: Path) -> 
     for steps in (1, 4, 16, 256):
         settings = toy.distillation_settings(tmp_path / "run", solver_steps=steps, skip_points=25)
         story = DistillationStory(settings, progress=False)
-        x_0, conditions = a_batch(story)
-        t = torch.full((len(x_0),), 999.0, dtype=torch.float64)
+        x_0, positive, negative = a_batch(story)
         eps = torch.randn(x_0.shape, generator=torch.Generator().manual_seed(2))
-        ends.append(
-            story.walk(
-                story.schedule.add_noise(x_0, eps, t), t, t - 500, torch.ones(len(x_0)), conditions
-            )
-        )
-    mask = conditions["latent_mask"]
-    errors = [float(masked_mean((end - ends[-1]) ** 2, mask).mean()) for end in ends[:-1]]
+        count = len(x_0)
+        draws = ConsistencyDraws(torch.full((count,), 49), torch.ones(count), eps)
+        terms = consistency(story)(x_0, positive, negative, draws)
+        assert terms.s.tolist() == [499.0] * count
+        ends.append(terms.x_s)
+    mask = positive["latent_mask"]
+    errors = [float(item_mean((end - ends[-1]) ** 2, mask).mean()) for end in ends[:-1]]
     assert errors == sorted(errors, reverse=True)
 
 
 def test_a_new_student_is_its_teacher_for_any_w(story: DistillationStory) -> None:
-    x, conditions = a_batch(story)
+    x, conditions, _ = a_batch(story)
     t = torch.full((len(x),), 500.0)
     expected = story.teacher(x, t, **conditions)
     for w in (1.0, 4.0):
@@ -103,7 +93,7 @@ def test_a_new_student_is_its_teacher_for_any_w(story: DistillationStory) -> Non
 
 def test_a_student_needs_a_teacher_that_fits() -> None:
     teacher = DiT(DiTConfig(channels=4, text_dim=8, width=16, blocks=1, heads=2, guided=True))
-    assert student_from(teacher).guidance is not None
+    assert student_from(teacher, teacher.config).guidance is not None
 
 
 def test_guidance_in_lcm_form_is_one_less(toy: Toy, tmp_path: Path) -> None:
@@ -114,7 +104,7 @@ def test_guidance_in_lcm_form_is_one_less(toy: Toy, tmp_path: Path) -> None:
         )
         for form in ("cfg", "lcm")
     ]
-    plain, lcm = (f.guidance_scale(500, torch.Generator().manual_seed(0)) for f in forms)
+    plain, lcm = (f.settings.draw_guidance(500, torch.Generator().manual_seed(0)) for f in forms)
     torch.testing.assert_close(lcm, plain + 1)
     assert 2 <= float(plain.min()) < 2.1
     assert 4.9 < float(plain.max()) <= 5
@@ -131,7 +121,7 @@ def test_the_loss_goes_down(toy: Toy, tmp_path: Path, distance: str) -> None:
 
     def loss() -> float:
         with torch.no_grad():
-            draws = [story._loss(batch, generator_for(1, i)).mean() for i in range(8)]
+            draws = [story.loss(batch, generator_for(1, i)).mean() for i in range(8)]
         return float(torch.stack(draws).mean())
 
     before = loss()
@@ -140,6 +130,7 @@ def test_the_loss_goes_down(toy: Toy, tmp_path: Path, distance: str) -> None:
 
 
 def test_the_target_follows_the_student_slowly(story: DistillationStory) -> None:
+    assert story.target is not None
     start = {name: p.clone() for name, p in story.target.named_parameters()}
     story.step(0, generator_for(0, 0))
     decay = story.settings.target_ema
@@ -171,7 +162,7 @@ def test_a_second_stage_goes_on_from_the_first(toy: Toy, tmp_path: Path) -> None
     second = DistillationStory(
         toy.distillation_settings(tmp_path / "far", start=str(exported)), progress=False
     )
-    for network in (second.student, second.target, second.average):
+    for network in (second.student, *second.modules.values()):
         for name, parameter in network.named_parameters():
             torch.testing.assert_close(parameter, dict(first.average.named_parameters())[name])
 

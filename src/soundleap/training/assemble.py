@@ -16,8 +16,7 @@ from soundleap.audio.mel import LogMel
 from soundleap.bundle import Bundle
 from soundleap.bundle_schema import Description, Sampling
 from soundleap.bundle_writer import BundleParts, save_bundle
-from soundleap.diffusion.guidance import lcm_to_cfg
-from soundleap.diffusion.schedules import NoiseSchedule, coarse_grid
+from soundleap.diffusion.schedules import NoiseSchedule
 from soundleap.errors import InputError
 from soundleap.models.codec import Codec
 from soundleap.models.latent_codecs import load_latent_codec
@@ -83,21 +82,22 @@ def sampling_of(settings: DistillationSettings, figures: Figures) -> Sampling:
     """Return how a distilled student is asked.
 
     Raises:
-        InputError: if a default is outside what the student was trained for.
+        InputError: if a default is outside what the student was trained for, or the student is not
+            one of few steps.
     """
-    grid = coarse_grid(
-        NoiseSchedule.scaled_linear(), settings.grid_points, settings.grid_spacing
-    ).tolist()
-    low, high = settings.guidance_range
-    if settings.guidance_form == "lcm":
-        low, high = lcm_to_cfg(low), lcm_to_cfg(high)
+    if settings.objective == "guided":
+        raise InputError(
+            "the student has objective guided and takes as many steps as its teacher; distill it "
+            "further, with objective=consistency and start= its file"
+        )
+    grid = settings.grid(NoiseSchedule.scaled_linear()).tolist()
     most = min(8, sum(t > 0 for t in grid))
     if not 1 <= figures.default_steps <= most:
         raise InputError(f"steps is {figures.default_steps}; allowed: 1 to {most}")
     try:
         return Sampling(
             prediction=settings.prediction,
-            student_prediction=settings.prediction,
+            student_prediction=settings.student_gives,
             boundary=settings.boundary,
             sigma_data=settings.sigma_data,
             timestep_scaling=settings.timestep_scaling,
@@ -105,7 +105,7 @@ def sampling_of(settings: DistillationSettings, figures: Figures) -> Sampling:
             default_steps=figures.default_steps,
             max_steps=most,
             default_guidance_scale=figures.default_guidance_scale,
-            guidance_range=(low, high),
+            guidance_range=settings.cfg_range,
         )
     except ValidationError as error:
         faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())

@@ -69,9 +69,3 @@ class Batches:
                 batches.append([])
             batches[-1].append(index)
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Average ``[B, C, L]`` over channels and unmasked positions, ``[B]``."""
-    weights = mask[:, None].to(values.dtype)
-    return (values * weights).sum((1, 2)) / (weights.sum((1, 2)) * values.shape[1])

@@ -1,50 +1,50 @@
-"""Stage 5: consistency distillation of a teacher into a student of one to four queries.
+"""Stage 5: distillation of a teacher into a student of one to four queries.
 
-    loss = d( f_online(x_t, t, w),  sg f_target( Φ^m(x_t; t -> s, w), s, w ) )
-
-with t a point of a coarse grid, s the point `skip_points` below it (t = 0 below the lowest), and
-Φ^m the teacher's guided solver applied `solver_steps` times: m = 1 jumps the interval, m > 1 walks
-it.
-
-Source: Song et al., Consistency Models (2023), algorithm 2; Luo et al., Latent Consistency Models
-(2023), algorithm 1; the walk after the AudioLCM paper (Liu et al., 2024).
+What is compared with what is an objective (`training.objectives`), chosen and shaped by settings;
+here are its networks, its data, its optimiser and what it writes.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from soundleap.data.latents import LatentCache
-from soundleap.diffusion.denoisers import Boundary, ConsistencyFunction, NetworkDenoiser, Prediction
-from soundleap.diffusion.guidance import batched_guidance, lcm_to_cfg
-from soundleap.diffusion.schedules import NoiseSchedule, Spacing, coarse_grid
-from soundleap.diffusion.solvers import Solver, solve, walk_path
+from soundleap.diffusion.schedules import NoiseSchedule
 from soundleap.errors import InputError
 from soundleap.models.dit import DiT, DiTConfig
 from soundleap.models.store import save_module
-from soundleap.training.batches import Batches, LatentBatch, masked_mean
+from soundleap.models.text import TextStates
+from soundleap.training.batches import Batches, LatentBatch
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import make_accelerator
+from soundleap.training.objectives import ConsistencyObjective, DistillationAxes, objective_from
 from soundleap.training.optimise import adamw, descend
 from soundleap.training.parts import load_dit
-from soundleap.training.previews import preview_student
+from soundleap.training.previews import preview, preview_student
 from soundleap.training.settings import STRICT, RunSettings
-
-Distance = Literal["huber", "mse"]
-GuidanceForm = Literal["cfg", "lcm"]
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class DistillationSettings(RunSettings):
-    """Settings of `distill`.
+class DistillationSettings(DistillationAxes, RunSettings):
+    """Settings of `distill`: the axes, the run, and what they work on.
 
-    `batch_size` counts latent vectors; `start` is a student to go on from, None the teacher itself.
+    Attributes:
+        cache: latents and text states to learn from; `batch_size` counts latent vectors.
+        teacher: file of the teacher.
+        codec: file of the latent codec, for the sounds of snapshots.
+        vocoder: file of the vocoder, for these.
+        start: file of a student to go on from; None: the teacher itself.
+        drop_text: share of items that learn the empty prompt.
+        target_ema: decay of the target network.
+        ema: decay of the weights that are written.
+        preview_prompts: of the sounds of snapshots.
+        preview_guidance: guidance scale of these.
     """
 
     cache: str
@@ -52,19 +52,6 @@ class DistillationSettings(RunSettings):
     codec: str
     vocoder: str | None = None
     start: str | None = None
-    prediction: Prediction = "v"
-    grid_points: int = 50
-    grid_spacing: Spacing = "uniform"
-    skip_points: int = 5
-    solver: Solver = "ddim"
-    solver_steps: int = 4
-    guidance_range: tuple[float, float] = (1.0, 6.0)
-    guidance_form: GuidanceForm = "cfg"
-    boundary: Boundary = "lcm"
-    sigma_data: float = 0.5
-    timestep_scaling: float = 10.0
-    distance: Distance = "huber"
-    huber_c: float = 1e-3
     drop_text: float = 0.05
     target_ema: float = 0.95
     ema: float = 0.995
@@ -78,16 +65,10 @@ class DistillationSettings(RunSettings):
 
     def faults(self) -> list[str]:
         """Also refuse settings that contradict each other."""
-        found = super().faults()
-        low, high = self.guidance_range
-        if not low <= high:
-            found.append(f"guidance_range is {low:g} to {high:g}; the first must not be larger")
-        if not 1 <= self.skip_points <= self.grid_points:
-            found.append(
-                f"skip_points is {self.skip_points}; allowed: 1 to grid_points ({self.grid_points})"
-            )
-        if self.solver_steps < 1:
-            found.append(f"solver_steps is {self.solver_steps}; it must be at least 1")
+        found = [*RunSettings.faults(self), *DistillationAxes.faults(self)]
+        for name, most in (("drop_text", 1.0), ("target_ema", 1.0), ("ema", 1.0)):
+            if not 0 <= getattr(self, name) <= most:
+                found.append(f"{name} is {getattr(self, name):g}; allowed: 0 to {most:g}")
         return found
 
 
@@ -99,7 +80,6 @@ class DistillationStory:
         self.accelerator = make_accelerator(settings)
         self.device = self.accelerator.device
         self.schedule = NoiseSchedule.scaled_linear()
-        self.grid = coarse_grid(self.schedule, settings.grid_points, settings.grid_spacing)
         cache = LatentCache(settings.cache)
         self.batches = Batches(
             cache, tokens=settings.batch_size, seed=settings.seed, drop_text=settings.drop_text
@@ -107,121 +87,107 @@ class DistillationStory:
         self.empty = cache.text([cache.empty])
         self.teacher = load_dit(Path(settings.teacher)).to(self.device).requires_grad_(False)
         _check_teacher(self.teacher, settings)
-        self.config = replace(self.teacher.config, guided=True)
+        self.config = replace(
+            self.teacher.config,
+            guided=settings.guidance_embedding == "input",
+            prediction=settings.student_gives,
+        )
         self.student = first_student(self.teacher, self.config, settings.start).to(self.device)
-        self.target = make_ema(self.student)
         self.average = make_ema(self.student)
-        self.modules: dict[str, nn.Module] = {
-            "student": self.student, "target": self.target, "average": self.average
-        }  # fmt: skip
+        self.target = make_ema(self.student) if settings.objective == "consistency" else None
+        self.modules: dict[str, nn.Module] = {"student": self.student, "average": self.average}
+        if self.target is not None:
+            self.modules["target"] = self.target
+        self.objective = objective_from(
+            settings,
+            self.schedule,
+            teacher=self.teacher,
+            student=self.student,
+            target=self.target,
+        )
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "student": adamw(self.student, settings)
         }
 
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """One step: walk the teacher, match the target at the end of the walk."""
+        """One step down the objective."""
         batch = self.batches(iteration, generator)
         with self.accelerator.autocast():
-            loss = self._loss(batch, generator).mean()
+            loss = self.loss(batch, generator).mean()
         optimizer = self.optimizers["student"]
         norm = descend(self.accelerator, self.student, optimizer, loss, self.settings.gradient_clip)
-        update_ema(self.target, self.student, self.settings.target_ema)
+        if self.target is not None:
+            update_ema(self.target, self.student, self.settings.target_ema)
         update_ema(self.average, self.student, warm_decay(self.settings.ema, iteration))
         return {"loss": loss.detach(), "gradient": norm}
 
-    def _loss(self, batch: LatentBatch, generator: torch.Generator) -> Tensor:
+    def loss(self, batch: LatentBatch, generator: torch.Generator) -> Tensor:
         """Return each item's loss ``[B]``."""
-        x_0, mask = batch.x_0.to(self.device), batch.mask.to(self.device)
-        t, s = self.interval(len(x_0), generator)
-        w = self.guidance_scale(len(x_0), generator).to(self.device)
-        eps = torch.randn(x_0.shape, generator=generator).to(self.device)
-        x_t = self.schedule.add_noise(x_0, eps, t)
-        conditions = {
-            "text_embeds": batch.text.embeds.to(self.device),
-            "text_mask": batch.text.mask.to(self.device),
-            "latent_mask": mask,
-        }
-        with torch.no_grad():
-            x_s = self.walk(x_t, t, s, w, conditions)
-            aim = self.consistency(self.target, conditions, w)(x_s, s)
-        ours = self.consistency(self.student, conditions, w)(x_t, t)
-        return masked_mean(self._distance(ours.float() - aim.float()), mask)
+        x_0 = batch.x_0.to(self.device)
+        return self.objective.sample(x_0, *self.conditions(batch), generator).loss
 
-    def interval(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw grid points t and the points s `skip_points` below them, ``[B]`` float64 each."""
-        index = torch.randint(len(self.grid), (count,), generator=generator)
-        below = index - self.settings.skip_points
-        s = torch.where(below >= 0, self.grid[below.clamp_min(0)], torch.zeros(()).double())
-        return self.grid[index], s
-
-    def guidance_scale(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw guidance scales ``[B]``, returned in the classifier-free convention."""
-        low, high = self.settings.guidance_range
-        w = low + (high - low) * torch.rand(count, generator=generator)
-        return lcm_to_cfg(w) if self.settings.guidance_form == "lcm" else w
-
-    def walk(
-        self, x_t: Tensor, t: Tensor, s: Tensor, w: Tensor, conditions: dict[str, Tensor]
-    ) -> Tensor:
-        """Apply the teacher's guided solver `solver_steps` times from t to s."""
-        count, length = conditions["text_embeds"].shape[:2]
-        width = self.empty.embeds.shape[1]
-        spare = max(length, width)
-        pad = nn.functional.pad
-        positive = {
-            **conditions,
-            "text_embeds": pad(conditions["text_embeds"], (0, 0, 0, spare - length)),
-            "text_mask": pad(conditions["text_mask"], (0, spare - length)),
-        }
-        negative = {
-            **conditions,
-            "text_embeds": pad(self.empty.embeds, (0, 0, 0, spare - width))
-            .to(x_t.device)
-            .expand(count, -1, -1),
-            "text_mask": pad(self.empty.mask, (0, spare - width)).to(x_t.device).expand(count, -1),
-        }
-        denoiser = NetworkDenoiser(self.teacher, self.schedule, self.settings.prediction)
-        denoise = batched_guidance(denoiser, positive, negative, w)
-        path = walk_path(t, s, self.settings.solver_steps)
-        return solve(denoise, x_t, path, self.schedule, self.settings.solver)
-
-    def consistency(
-        self, network: nn.Module, conditions: dict[str, Tensor], w: Tensor
-    ) -> ConsistencyFunction:
-        """Return f for a student network."""
-        denoiser = NetworkDenoiser(network, self.schedule, self.settings.prediction)
-        return ConsistencyFunction(
-            denoiser.bind(**conditions, w=w),
-            self.settings.boundary,
-            self.settings.sigma_data,
-            self.settings.timestep_scaling,
+    def conditions(self, batch: LatentBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the networks' conditions for a batch, and those for the empty prompt."""
+        texts = pad_together(batch.text, self.empty)
+        mask = batch.mask.to(self.device)
+        positive, negative = (
+            {
+                "text_embeds": text.embeds.to(self.device).expand(len(mask), -1, -1),
+                "text_mask": text.mask.to(self.device).expand(len(mask), -1),
+                "latent_mask": mask,
+            }
+            for text in texts
         )
-
-    def _distance(self, difference: Tensor) -> Tensor:
-        if self.settings.distance == "mse":
-            return difference**2
-        c = self.settings.huber_c
-        return torch.sqrt(difference**2 + c**2) - c
+        return positive, negative
 
     def snapshot(self, iteration: int, folder: Path) -> None:
-        """Write sounds of the averaged student at 1, 2 and 4 steps."""
-        for steps in (1, 2, 4) if self.settings.preview_prompts else ():
-            preview_student(
-                folder / f"snapshot-{iteration:06d}-{steps}-steps",
-                lambda conditions, w: self.consistency(self.average, conditions, w),
+        """Write sounds of the averaged student, at 1, 2 and 4 steps where it takes few."""
+        settings, objective = self.settings, self.objective
+        if not settings.preview_prompts:
+            return
+        name = f"snapshot-{iteration:06d}"
+        common: dict[str, Any] = {
+            "prompts": settings.preview_prompts,
+            "guidance_scale": settings.preview_guidance,
+            "codec": Path(settings.codec),
+            "vocoder": None if settings.vocoder is None else Path(settings.vocoder),
+        }
+        if not isinstance(objective, ConsistencyObjective):
+            preview(
+                folder / name,
+                self.average,
                 self.schedule,
-                self.grid,
-                prompts=self.settings.preview_prompts,
-                guidance_scale=self.settings.preview_guidance,
+                settings.student_gives,
+                guided=self.config.guided,
+                **common,
+            )
+            return
+        for steps in (1, 2, 4):
+            preview_student(
+                folder / f"{name}-{steps}-steps",
+                lambda conditions, w: objective.function(self.average, conditions, w),
+                self.schedule,
+                objective.grid,
                 steps=steps,
-                codec=Path(self.settings.codec),
-                vocoder=None if self.settings.vocoder is None else Path(self.settings.vocoder),
                 device=self.device,
+                **common,
             )
 
     def export(self, folder: Path) -> None:
         """Write the averaged student."""
         save_module(folder / "student.safetensors", self.average, asdict(self.config))
+
+
+def pad_together(*texts: TextStates) -> list[TextStates]:
+    """Pad text states to the length of the longest."""
+    longest = max(text.embeds.shape[1] for text in texts)
+    pad = nn.functional.pad
+    padded: list[TextStates] = []
+    for text in texts:
+        missing = longest - text.embeds.shape[1]
+        embeds = pad(text.embeds, (0, 0, 0, missing))
+        padded.append(TextStates(embeds, pad(text.mask, (0, missing))))
+    return padded
 
 
 def _check_teacher(teacher: DiT, settings: DistillationSettings) -> None:
@@ -238,27 +204,30 @@ def _check_teacher(teacher: DiT, settings: DistillationSettings) -> None:
 def first_student(teacher: DiT, config: DiTConfig, start: str | None) -> DiT:
     """Return the student that training begins with: the teacher's copy, or the one in a file.
 
+    A student that predicted something else may be gone on from: ConsistencyTTA's second stage
+    makes a predictor of x_0 from one of v.
+
     Raises:
         InputError: if the file holds another network than this teacher's student.
     """
     if start is None:
-        return student_from(teacher)
-    student = load_dit(Path(start))
-    if student.config != config:
+        return student_from(teacher, config)
+    before = load_dit(Path(start))
+    if replace(before.config, prediction=config.prediction) != config:
         raise InputError(
-            f"start {start} holds {student.config}, but a student of this teacher is {config}"
+            f"start {start} holds {before.config}, but a student of this teacher is {config}"
         )
-    return student
+    return student_from(before, config)
 
 
-def student_from(teacher: DiT) -> DiT:
-    """Copy a teacher and give it a guidance input, which starts without effect.
+def student_from(network: DiT, config: DiTConfig) -> DiT:
+    """Copy a teacher or a student; a guidance input that it lacks starts without effect.
 
     Raises:
         RuntimeError: if the state does not fit, which would be a mistake of ours.
     """
-    student = DiT(replace(teacher.config, guided=True))
-    missing = student.load_state_dict(teacher.state_dict(), strict=False)
+    student = DiT(config)
+    missing = student.load_state_dict(network.state_dict(), strict=False)
     if missing.unexpected_keys or any(not k.startswith("guidance.") for k in missing.missing_keys):
         raise RuntimeError(f"a student does not fit its teacher: {missing}")
     return student

@@ -40,8 +40,12 @@ def preview(
     codec: Path,
     vocoder: Path | None,
     steps: int = 20,
+    guided: bool = False,
 ) -> None:
-    """Sample five seconds for every prompt with the ODE solver and write sounds and pictures."""
+    """Sample five seconds for every prompt with the ODE solver and write sounds and pictures.
+
+    A `guided` network takes the guidance scale as an input.
+    """
     encoder = TextEncoder.default()
     states = encoder.encode([*prompts, *("" for _ in prompts)])
     count, device = len(prompts), next(network.parameters()).device
@@ -50,9 +54,12 @@ def preview(
         for i in (0, count)
     ]
     conditions, negative = ({"text_embeds": e, "text_mask": m} for e, m in parts)
-    denoise = batched_guidance(
-        NetworkDenoiser(network, schedule, prediction), conditions, negative, guidance_scale
-    )
+    denoiser = NetworkDenoiser(network, schedule, prediction)
+    if guided:
+        w = torch.full((count,), guidance_scale, device=device)
+        denoise = denoiser.bind(**conditions, w=w)
+    else:
+        denoise = batched_guidance(denoiser, conditions, negative, guidance_scale)
     latent = load_latent_codec(codec)
     generator = torch.Generator().manual_seed(0)
     x_T = torch.randn(count, latent.config.channels, LATENTS, generator=generator).to(device)

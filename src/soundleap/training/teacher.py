@@ -10,13 +10,15 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from soundleap.data.latents import LatentCache
-from soundleap.diffusion.denoisers import Prediction, training_target
+from soundleap.diffusion.denoisers import Prediction
 from soundleap.diffusion.schedules import NoiseSchedule
 from soundleap.models.dit import DiT, DiTConfig
 from soundleap.models.store import save_module
-from soundleap.training.batches import Batches, LatentBatch, masked_mean
+from soundleap.training.batches import Batches, LatentBatch
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import make_accelerator
+from soundleap.training.objectives import DiffusionObjective
+from soundleap.training.objectives.terms import Weighting
 from soundleap.training.optimise import adamw, descend
 from soundleap.training.previews import preview
 from soundleap.training.settings import STRICT, RunSettings
@@ -24,7 +26,10 @@ from soundleap.training.settings import STRICT, RunSettings
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
 class TeacherSettings(RunSettings):
-    """Settings of `train teacher`; `batch_size` counts latent vectors (128 ms each)."""
+    """Settings of `train teacher`; `batch_size` counts latent vectors (128 ms each).
+
+    `weighting` weighs an item's loss by its time, see `training.objectives.snr_weight`.
+    """
 
     cache: str
     heldout_cache: str
@@ -34,6 +39,8 @@ class TeacherSettings(RunSettings):
     blocks: int = 6
     heads: int = 4
     prediction: Prediction = "v"
+    weighting: Weighting = "none"
+    weighting_gamma: float = 5.0
     drop_text: float = 0.1
     ema: float = 0.999
     preview_prompts: tuple[str, ...] = (
@@ -43,6 +50,13 @@ class TeacherSettings(RunSettings):
         "a man speaks",
     )
     preview_guidance: float = 3.0
+
+    def faults(self) -> list[str]:
+        """Also refuse a weighting that is none."""
+        found = super().faults()
+        if not self.weighting_gamma > 0:
+            found.append(f"weighting_gamma is {self.weighting_gamma:g}; it must be above 0")
+        return found
 
 
 class TeacherStory:
@@ -85,24 +99,21 @@ class TeacherStory:
 
     def _loss(self, network: nn.Module, batch: LatentBatch, generator: torch.Generator) -> Tensor:
         """Return each item's loss ``[B]``; the timesteps of a batch are spread evenly."""
-        x_0, mask = batch.x_0.to(self.device), batch.mask.to(self.device)
-        count = len(x_0)
-        shift = torch.rand((), generator=generator, dtype=torch.float64)
-        spread = (torch.randperm(count, generator=generator) + shift) / count
-        t = (spread * self.schedule.num_train_steps).floor().to(self.device)
-        eps = torch.randn(x_0.shape, generator=generator).to(self.device)
-        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        x_t = self.schedule.add_noise(x_0, eps, t)
-        target = training_target(x_0, eps, alpha, sigma, self.settings.prediction)
+        settings = self.settings
+        objective = DiffusionObjective(
+            self.schedule,
+            network,
+            settings.prediction,
+            settings.weighting,
+            settings.weighting_gamma,
+        )
+        conditions = {
+            "text_embeds": batch.text.embeds.to(self.device),
+            "text_mask": batch.text.mask.to(self.device),
+            "latent_mask": batch.mask.to(self.device),
+        }
         with self.accelerator.autocast():
-            output = network(
-                x_t,
-                t.float(),
-                text_embeds=batch.text.embeds.to(self.device),
-                text_mask=batch.text.mask.to(self.device),
-                latent_mask=mask,
-            )
-        return masked_mean((output.float() - target) ** 2, mask)
+            return objective.sample(batch.x_0.to(self.device), conditions, generator).loss
 
     def snapshot(self, iteration: int, folder: Path) -> None:
         """Write the held-out loss, and sounds for the preview prompts."""

@@ -157,6 +157,12 @@ class ConsistencyObjective:
             teacher.queries, target.queries[0], student.queries[0],
         )  # fmt: skip
 
+    def sample(
+        self, x_0: Tensor, positive: Conditions, negative: Conditions, generator: torch.Generator
+    ) -> ConsistencyTerms:
+        """Draw, and compute the loss of a batch."""
+        return self(x_0, positive, negative, self.draw(x_0, generator))
+
     def interval_times(self, interval: Tensor) -> tuple[Tensor, Tensor]:
         """Return both ends t and s of intervals by number, ``[B]`` float64 each.
 

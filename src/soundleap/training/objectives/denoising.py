@@ -98,6 +98,12 @@ class DiffusionObjective:
         t = (spread * self.schedule.num_train_steps).floor()
         return TimedDraws(t, torch.randn(x_0.shape, generator=generator))
 
+    def sample(
+        self, x_0: Tensor, conditions: Conditions, generator: torch.Generator
+    ) -> DenoisingTerms:
+        """Draw, and compute the loss of a batch."""
+        return self(x_0, conditions, self.draw(x_0, generator))
+
     def __call__(self, x_0: Tensor, conditions: Conditions, draws: TimedDraws) -> DenoisingTerms:
         """Compute the loss of a batch.
 
@@ -141,6 +147,12 @@ class GuidedDiffusionObjective:
         t = torch.randint(self.schedule.num_train_steps, (count,), generator=generator)
         w = self.axes.draw_guidance(count, generator)
         return TimedDraws(t, torch.randn(x_0.shape, generator=generator), w)
+
+    def sample(
+        self, x_0: Tensor, positive: Conditions, negative: Conditions, generator: torch.Generator
+    ) -> DenoisingTerms:
+        """Draw, and compute the loss of a batch."""
+        return self(x_0, positive, negative, self.draw(x_0, generator))
 
     def __call__(
         self, x_0: Tensor, positive: Conditions, negative: Conditions, draws: TimedDraws
