@@ -123,9 +123,9 @@ class UNet2D(nn.Module):
     Attributes:
         mixed_lengths: False; all sounds of a batch have one length.
         unet: diffusers' network.
-        frequencies: ``[embedding_dim / 2]`` of a guided network's Fourier features. They are saved
-            with the weights and stay in float32 whatever the rest is cast to: in half precision
-            the features of a guidance scale of 6 would be noise.
+        frequencies: ``[embedding_dim / 2]`` of a guided network's Fourier features, a parameter
+            that is not trained, as published. They stay in float32 whatever the rest is cast to:
+            in half precision the features of a guidance scale of 6 would be noise.
     """
 
     mixed_lengths = False
@@ -135,8 +135,9 @@ class UNet2D(nn.Module):
         self.config = config
         self.unet: Any = _make_unet(config)
         self.frequencies: Tensor | None
-        drawn = torch.randn(config.embedding_dim // 2) if config.guided else None
-        self.register_buffer("frequencies", drawn)
+        drawn = torch.randn(config.embedding_dim // 2)
+        fixed = nn.Parameter(drawn, requires_grad=False) if config.guided else None
+        self.register_parameter("frequencies", fixed)
 
     def forward(
         self,
@@ -191,11 +192,11 @@ class UNet2D(nn.Module):
             self.unet.disable_gradient_checkpointing()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> UNet2D:
-        before = self.frequencies
+        before = None if self.frequencies is None else self.frequencies.data
         super()._apply(fn, recurse)
         after = self.frequencies
         if before is not None and after is not None and after.dtype != torch.float32:
-            self.frequencies = before.to(after.device)
+            after.data = before.to(after.device)
         return self
 
 
