@@ -73,8 +73,7 @@ class T5TextEncoder:
     """Tokenizer and network together: prompts in, `TextStates` out.
 
     Frozen: it is never trained here, so states carry no gradient history. Every prompt ends with an
-    end token, which is all there is of the empty (unconditional) prompt; "</s>" in a prompt is just
-    letters.
+    end token, which is all there is of the empty (unconditional) prompt.
 
     Attributes:
         structured: False; it reads plain prompts only.
@@ -91,7 +90,6 @@ class T5TextEncoder:
         self._tokenizer = tokenizer
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._tokenizer.encode_special_tokens = True
 
     @classmethod
     def from_folder(cls, folder: str | Path, dtype: torch.dtype | None = None) -> T5TextEncoder:

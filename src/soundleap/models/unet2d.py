@@ -123,9 +123,10 @@ class UNet2D(nn.Module):
     Attributes:
         mixed_lengths: False; all sounds of a batch have one length.
         unet: diffusers' network.
-        frequencies: ``[embedding_dim / 2]`` of a guided network's Fourier features, a parameter
-            that is not trained, as published. They stay in float32 whatever the rest is cast to:
-            in half precision the features of a guidance scale of 6 would be noise.
+        frequencies: ``[embedding_dim / 2]`` of a guided network's Fourier features. A parameter, as
+            published, so that averages of the weights take it along, but never trained. It stays in
+            float32 whatever the rest is cast to: in half precision the features of a guidance scale
+            of 6 would be noise.
     """
 
     mixed_lengths = False
@@ -134,7 +135,7 @@ class UNet2D(nn.Module):
         super().__init__()
         self.config = config
         self.unet: Any = _make_unet(config)
-        self.frequencies: Tensor | None
+        self.frequencies: nn.Parameter | None
         drawn = torch.randn(config.embedding_dim // 2)
         fixed = nn.Parameter(drawn, requires_grad=False) if config.guided else None
         self.register_parameter("frequencies", fixed)
@@ -190,6 +191,13 @@ class UNet2D(nn.Module):
             self.unet.enable_gradient_checkpointing()
         else:
             self.unet.disable_gradient_checkpointing()
+
+    def requires_grad_(self, requires_grad: bool = True) -> UNet2D:
+        """Train all parameters, or none; the frequencies never."""
+        super().requires_grad_(requires_grad)
+        if self.frequencies is not None:
+            self.frequencies.requires_grad_(False)
+        return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> UNet2D:
         before = None if self.frequencies is None else self.frequencies.data
