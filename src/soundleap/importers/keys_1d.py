@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -18,10 +17,13 @@ from torch import Tensor
 
 from soundleap.audio.mel import MelConfig
 from soundleap.errors import BundleError, InputError
+from soundleap.importers.weight_norm import fold_weight_norm
 from soundleap.models.alias_free import half_band_filter
 from soundleap.models.autoencoder1d import Autoencoder1dConfig
+from soundleap.models.bert_t5_network import BertConfig, BertT5Config
 from soundleap.models.bigvgan import BigVGANConfig
 from soundleap.models.concat_dit import ConcatDiTConfig
+from soundleap.models.text_t5 import T5Config
 
 PROJ_W = "t_embedder.proj_w.weight"
 UNUSED_BERT = ("bert.pooler.", "bert.embeddings.position_ids")
@@ -160,17 +162,64 @@ def bigvgan_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
         BundleError: if a filter is not the one that is built in, or half of a pair is missing.
     """
     state: dict[str, Tensor] = {}
-    for name, value in published.items():
+    for name, value in fold_weight_norm(published).items():
         if name.endswith(".filter"):
             _check_filter(name, value)
-            continue
-        own = _bigvgan_name(name)
-        folded = re.sub(r"\.(weight_v|parametrizations\.weight\.original1)$", "", own)
-        if folded != own:
-            state[f"{folded}.weight"] = _fold(published, name, value)
-        elif not re.search(r"\.(weight_g|parametrizations\.weight\.original0)$", own):
-            state[own] = value
+        else:
+            own = re.sub(r"^ups\.(\d+)\.0\.", r"ups.\1.", name)
+            state[re.sub(r"\.act\.(alpha|beta)$", r".\1", own)] = value
     return state
+
+
+def bert_t5_config(
+    bert: Mapping[str, Tensor],
+    projection: Mapping[str, Tensor],
+    t5: Mapping[str, Tensor],
+    *,
+    bert_heads: int = 12,
+    max_tokens: int = 77,
+) -> BertT5Config:
+    """Read the sizes of the text encoders off their weights.
+
+    Args:
+        bert: see `bert_t5_state`.
+        projection: likewise.
+        t5: likewise.
+        bert_heads: attention heads of BERT, which no shape tells.
+        max_tokens: tokens of each encoder, which no shape tells.
+
+    Raises:
+        BundleError: if the weights are not those of such encoders.
+    """
+    words, dim = _shape(bert, "embeddings.word_embeddings.weight", 2)
+    bert_config = BertConfig(
+        vocab_size=words,
+        dim=dim,
+        num_layers=_count(bert, r"encoder\.layer\.(\d+)\."),
+        num_heads=bert_heads,
+        hidden_dim=_shape(bert, "encoder.layer.0.intermediate.dense.weight", 2)[0],
+        max_positions=_shape(bert, "embeddings.position_embeddings.weight", 2)[0],
+    )
+    layer = "encoder.block.0.layer"
+    buckets, heads = _shape(t5, f"{layer}.0.SelfAttention.relative_attention_bias.weight", 2)
+    table = "shared.weight" if "shared.weight" in t5 else EMBED_TOKENS
+    t5_config = T5Config(
+        vocab_size=_shape(t5, table, 2)[0],
+        dim=_shape(t5, table, 2)[1],
+        num_layers=_count(t5, r"encoder\.block\.(\d+)\."),
+        num_heads=heads,
+        head_dim=_shape(t5, f"{layer}.0.SelfAttention.q.weight", 2)[0] // heads,
+        hidden_dim=_shape(t5, f"{layer}.1.DenseReluDense.wi_0.weight", 2)[0],
+        num_buckets=buckets,
+    )
+    return _checked(
+        "the text encoder",
+        BertT5Config,
+        bert=bert_config,
+        t5=t5_config,
+        projection_dim=_shape(projection, "linear1.weight", 2)[0],
+        max_tokens=max_tokens,
+    )
 
 
 def bert_t5_state(
@@ -200,21 +249,6 @@ def bert_t5_state(
     return state
 
 
-def _bigvgan_name(published: str) -> str:
-    name = re.sub(r"^ups\.(\d+)\.0\.", r"ups.\1.", published)
-    return re.sub(r"\.act\.(alpha|beta)$", r".\1", name)
-
-
-def _fold(published: Mapping[str, Tensor], name: str, direction: Tensor) -> Tensor:
-    """Scale every row of `direction` to the norm that weight norm keeps beside it."""
-    scale_name = name.replace("weight_v", "weight_g").replace("original1", "original0")
-    if scale_name not in published:
-        raise BundleError(f"{name} has no {scale_name} beside it")
-    scale = published[scale_name].float()
-    rows = direction.float().flatten(1)
-    return (rows * (scale.flatten(1) / rows.norm(dim=1, keepdim=True))).reshape(direction.shape)
-
-
 def _check_filter(name: str, value: Tensor) -> None:
     expected = half_band_filter()
     if value.numel() != len(expected) or not torch.allclose(
@@ -224,7 +258,7 @@ def _check_filter(name: str, value: Tensor) -> None:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    return a.data_ptr() == b.data_ptr() and a.shape == b.shape or torch.equal(a, b)
+    return (a.data_ptr() == b.data_ptr() and a.shape == b.shape) or torch.equal(a, b)
 
 
 def _tuples(value: Any) -> Any:

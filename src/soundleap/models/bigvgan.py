@@ -1,4 +1,4 @@
-"""Vocoder of AudioLCM and Make-An-Audio 2: BigVGAN, a generator with alias-free periodic activations.
+"""Vocoder of AudioLCM and Make-An-Audio 2: BigVGAN, with alias-free periodic activations.
 
 Weight norm is folded when a published file is imported. Inside, sounds are ``[B, C, 1, T]`` with
 channels last in memory: on a CPU that makes the convolutions a half faster and the filters of the
@@ -80,7 +80,8 @@ class Convolution(nn.Conv1d):
     def __init__(self, inward: int, outward: int, kernel_size: int, dilation: int = 1):
         side = (kernel_size - 1) * dilation // 2
         super().__init__(inward, outward, kernel_size, padding=side, dilation=dilation)
-        self.weight = nn.Parameter(_channels_last(self.weight))
+        self.register_load_state_dict_post_hook(_lay_out)
+        _lay_out(self)
 
     def forward(self, input: Tensor) -> Tensor:
         """Map ``[B, C, 1, T]`` to ``[B, C', 1, T]``."""
@@ -95,7 +96,8 @@ class Upsampling(nn.ConvTranspose1d):
     def __init__(self, inward: int, outward: int, kernel_size: int, rate: int):
         side = (kernel_size - rate) // 2
         super().__init__(inward, outward, kernel_size, stride=rate, padding=side)
-        self.weight = nn.Parameter(_channels_last(self.weight))
+        self.register_load_state_dict_post_hook(_lay_out)
+        _lay_out(self)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map ``[B, C, 1, T]`` to ``[B, C', 1, rate · T]``."""
@@ -112,9 +114,7 @@ class ResidualBlock(nn.Module):
         self.convs1 = nn.ModuleList(
             Convolution(channels, channels, kernel_size, dilation) for dilation in dilations
         )
-        self.convs2 = nn.ModuleList(
-            Convolution(channels, channels, kernel_size) for _ in dilations
-        )
+        self.convs2 = nn.ModuleList(Convolution(channels, channels, kernel_size) for _ in dilations)
         self.activations = nn.ModuleList(AliasFreeSnake(channels) for _ in 2 * dilations)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -232,6 +232,7 @@ def stage_radius(config: BigVGANConfig, stage: int) -> int:
     return math.ceil((inside + kernel) / rate) + 1
 
 
-def _channels_last(weight: Tensor) -> Tensor:
-    """Return ``[A, B, K]`` with B innermost in memory; loading a state keeps it."""
-    return weight.detach().transpose(1, 2).contiguous().transpose(1, 2)
+def _lay_out(module: nn.Module, _keys: object = None) -> None:
+    """Put the weights ``[A, B, K]`` with B innermost in memory, as a convolution reads them."""
+    if isinstance(module, Convolution | Upsampling):
+        module.weight.data = module.weight.detach().transpose(1, 2).contiguous().transpose(1, 2)

@@ -15,15 +15,15 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from soundleap.diffusion.denoisers import Prediction
 from soundleap.diffusion.guidance import cfg_to_lcm, guidance_embedding, sinusoidal_embedding
 from soundleap.errors import InputError
+from soundleap.models.concat_dit_blocks import NORM_GROUPS, Block
 
 SINUSOID_DIM = 256
-NORM_GROUPS, FINAL_GROUPS = 32, 16
+FINAL_GROUPS = 16
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ class TimeEmbedder(nn.Module):
 
     def forward(self, t: Tensor, guidance: Tensor | None = None) -> Tensor:
         """Map ``t [B]`` and ``guidance [B, 256]``, already embedded, to ``[B, W]``."""
-        weight_type = self.mlp[0].weight.dtype
-        s = sinusoidal_embedding(t.float(), SINUSOID_DIM).to(weight_type)  # pyright: ignore[reportArgumentType]
+        s = sinusoidal_embedding(t, SINUSOID_DIM).to(next(self.parameters()).dtype)
         if self.proj_w is not None and guidance is not None:
             s = s + self.proj_w(guidance.to(s.dtype))
         return self.mlp(s)
@@ -103,95 +102,6 @@ class TextEmbedder(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Map ``[B, N, D]`` to ``[B, N, W]``."""
         return self.mlp(states)
-
-
-class SelfAttention(nn.Module):
-    """Multi-head attention over all positions; nothing is masked."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k = nn.Linear(width, width, bias=False)
-        self.to_v = nn.Linear(width, width, bias=False)
-        self.to_out = nn.Sequential(nn.Linear(width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, L, W]`` to the same shape."""
-        q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for layer in (self.to_q, self.to_k, self.to_v)
-        )
-        return self.to_out(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-
-class GatedConvolution(nn.Module):
-    """Convolution to values and gates; the values times the gates' GELU."""
-
-    def __init__(self, width: int, hidden: int):
-        super().__init__()
-        self.proj = nn.Conv1d(width, 2 * hidden, 9, padding=4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, W, L]`` to ``[B, H, L]``."""
-        value, gate = self.proj(x).chunk(2, dim=1)
-        return value * gelu(gate)
-
-
-class FeedForward(nn.Module):
-    """Two convolutions over the whole sequence, text included."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        hidden = 4 * width
-        self.net = nn.Sequential(
-            GatedConvolution(width, hidden), nn.Identity(), nn.Conv1d(hidden, width, 9, padding=4)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, L, W]`` to the same shape."""
-        return self.net(x.transpose(1, 2)).transpose(1, 2)
-
-
-class TransformerLayer(nn.Module):
-    """Two self-attentions and the feed-forward part, each added to its input."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.attn1 = SelfAttention(width, heads)
-        self.ff = FeedForward(width)
-        self.attn2 = SelfAttention(width, heads)
-        self.norm1 = nn.LayerNorm(width)
-        self.norm2 = nn.LayerNorm(width)
-        self.norm3 = nn.LayerNorm(width)
-
-    def forward(self, y: Tensor) -> Tensor:
-        """Map ``[B, L, W]`` to the same shape."""
-        y = y + self.attn1(self.norm1(y))
-        y = y + self.attn2(self.norm2(y))
-        return y + self.ff(self.norm3(y))
-
-
-class Block(nn.Module):
-    """A transformer layer between two projections, added to its input; a new one changes nothing.
-
-    The group norm takes its statistics over the whole sequence.
-    """
-
-    def __init__(self, config: ConcatDiTConfig):
-        super().__init__()
-        width = config.width
-        self.norm = nn.GroupNorm(NORM_GROUPS, width, eps=1e-6)
-        self.proj_in = nn.Conv1d(width, width, 1)
-        self.transformer_blocks = nn.ModuleList([TransformerLayer(width, config.heads)])
-        self.proj_out = nn.Conv1d(width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, W, L]`` to the same shape."""
-        y = self.proj_in(self.norm(x)).transpose(1, 2)
-        for layer in self.transformer_blocks:
-            y = layer(y)
-        return x + self.proj_out(y.transpose(1, 2))
 
 
 class FinalLayer(nn.Module):
@@ -227,7 +137,7 @@ class ConcatDiT(nn.Module):
         self.c2_embedder = TextEmbedder(config)
         self.proj_in = nn.Conv1d(config.channels, config.width, 5, padding=2)
         self.pos_emb = nn.Embedding(config.max_positions, config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.blocks))
         self.final_layer = FinalLayer(config)
         self._draw_weights()
 
@@ -317,8 +227,5 @@ class ConcatDiT(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=0.02)
         nn.init.xavier_normal_(self.pos_emb.weight)
-        for block in self.blocks:
-            nn.init.zeros_(block.proj_out.weight)  # pyright: ignore[reportArgumentType]
-            nn.init.zeros_(block.proj_out.bias)  # pyright: ignore[reportArgumentType]
         if self.t_embedder.proj_w is not None:
             nn.init.zeros_(self.t_embedder.proj_w.weight)
