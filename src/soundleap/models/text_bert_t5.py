@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors.torch import save_file  # pyright: ignore[reportUnknownVariableType]
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -27,14 +27,14 @@ from soundleap.models.text import TextStates
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 BERT_TOKENIZER_FILE, T5_TOKENIZER_FILE = "bert_tokenizer.json", "t5_tokenizer.json"
+_PARTS = ("bert", "t5")
 PROMPTS_AT_ONCE = 16  # bounds the memory of a long list; never changes a result
 
 
 class BertT5TextEncoder:
     """Tokenizers and networks together: prompts and structured captions in, `TextStates` out.
 
-    Frozen: it is never trained here, so states carry no gradient history. Special tokens in a
-    prompt are just letters.
+    Frozen: it is never trained here, so states carry no gradient history.
 
     Attributes:
         structured: True; every prompt comes with a structured caption.
@@ -205,9 +205,20 @@ def _ids(name: str, tokenizer: Tokenizer, texts: Sequence[str], length: int) -> 
 
 def _load_config(path: Path) -> BertT5Config:
     try:
-        return TypeAdapter(BertT5Config).validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        config = TypeAdapter(BertT5Config).validate_python(values)
+    except (OSError, ValueError) as error:
         raise BundleError(f"can't read the text encoder's config {path}: {error}") from error
+    known = asdict(config)
+    unknown = [
+        key
+        for given, names in ((values, known), *((values.get(k, {}), known[k]) for k in _PARTS))
+        for key in given
+        if key not in names
+    ]
+    if unknown:
+        raise BundleError(f"{path} has unknown settings: {', '.join(unknown)}")
+    return config
 
 
 def _load_tokenizer(path: Path, vocab_size: int, special_tokens: int) -> Tokenizer:
