@@ -18,12 +18,15 @@ COMMANDS = {
     "generate": "generate:generate",
     "show": "show:show",
     "models": "models:models",
+    "import": "import_:import_model",
     "data": "data:app",
     "train": "train:app",
     "distill": "train:distill",
     "bundle": "bundle:bundle",
     "evaluate": "evaluate:evaluate",
+    "listen": "listen:app",
     "bench": "bench:bench",
+    "parity": "parity:parity",
 }
 """Sub-commands: the module in `soundleap.cli` and the name in it."""
 

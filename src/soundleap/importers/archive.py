@@ -6,8 +6,6 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -15,10 +13,9 @@ from typing import Any, cast
 from soundleap.errors import BundleError
 from soundleap.importers.checkpoint import Checkpoint, open_checkpoint
 from soundleap.importers.files import SUMMARY_FILE, training_files
+from soundleap.importers.sources import Watch
 
-Watch = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Shows progress: given a word and a number of bytes, a context whose function counts bytes."""
-
+UNPACKED_FILE = "unpacked.bin"
 _PIECE = 1 << 20
 _SPARE = 64 << 20
 """Bytes that must stay free beside what is written."""
@@ -80,7 +77,7 @@ def open_archive(path: Path, scratch: Path, watch: Watch) -> Archive:
                 start = _start(path, member)
                 checkpoint = open_checkpoint(path, start, member.file_size)
             else:
-                unpacked = scratch / "unpacked.bin"
+                unpacked = scratch / UNPACKED_FILE
                 _unpack(archive, member, unpacked, watch)
                 checkpoint = open_checkpoint(unpacked)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:

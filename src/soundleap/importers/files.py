@@ -147,7 +147,7 @@ def _training(where: str, names: Sequence[str]) -> Chosen | None:
     if not found:
         return None
     summary = str(PurePosixPath(found[0]).parent.parent / SUMMARY_FILE)
-    return Chosen(found[0], extra=(summary,) if summary in names else ())
+    return Chosen(found[0], "consistencytta", extra=(summary,) if summary in names else ())
 
 
 def _single(where: str, names: Sequence[str]) -> Chosen | None:
@@ -173,6 +173,7 @@ _STARTS: dict[str, Family] = {
     "consistencytta": "consistencytta",
     "lightweightldm": "consistencytta",
     "unet_state_dict": "consistencytta",
+    "pytorch_model_2": "consistencytta",
     "pytorch_model_main": "tango",
     "audiolcm": "audiolcm",
     "maa2": "make-an-audio-2",

@@ -37,6 +37,7 @@ _AUDIOLDM = Licence(
     "AudioLDM's autoencoder and vocoder", "CC-BY-NC-SA-4.0", "model card of cvssp/audioldm"
 )
 _FLAN = Licence("FLAN-T5", "Apache-2.0", "model card of google/flan-t5-large")
+_T5 = Licence("T5, trained further", "Apache-2.0", "model card of google/t5-v1_1-large")
 _BERT = Licence("BERT", "Apache-2.0", "model card of bert-base-uncased")
 _MAA2 = Licence(
     "Make-An-Audio 2's autoencoder and vocoder",
@@ -51,7 +52,11 @@ LICENCES: dict[Family, tuple[Licence, ...]] = {
         _FLAN,
     ),
     "tango": (
-        Licence("TANGO", "CC-BY-NC-SA-4.0", "model card of declare-lab/tango"),
+        Licence(
+            "TANGO",
+            "CC-BY-NC-SA-4.0",
+            "model card of declare-lab/tango; the code's repository has CC-BY-NC-ND-4.0",
+        ),
         _AUDIOLDM,
         _FLAN,
     ),
@@ -62,12 +67,12 @@ LICENCES: dict[Family, tuple[Licence, ...]] = {
             "model card of liuhuadai/AudioLCM; the code's repository has no licence file",
         ),
         _MAA2,
-        _FLAN,
+        _T5,
         _BERT,
     ),
     "make-an-audio-2": (
         Licence("Make-An-Audio 2", "MIT", "licence file of github.com/bytedance/Make-An-Audio-2"),
-        _FLAN,
+        _T5,
         _BERT,
     ),
 }
@@ -85,13 +90,18 @@ def non_commercial(family: Family) -> bool:
     return any("-NC-" in licence.name for licence in LICENCES[family])
 
 
+def limits(family: Family) -> Iterator[str]:
+    """Give the lines on what must not be done with a family's bundle."""
+    if non_commercial(family):
+        yield "NOT FOR COMMERCIAL USE: the bundle is for research and private use only."
+    if "-ND-" in expression(family):
+        yield "DO NOT SHARE THE BUNDLE: each user converts the published weights themselves."
+
+
 def notice(family: Family) -> Iterator[str]:
     """Give the lines that are shown before weights are converted."""
     for licence in LICENCES[family]:
         yield f"{licence.what}: {licence.name} ({licence.source})"
         yield f"  {TERMS[licence.name]}"
-    if non_commercial(family):
-        yield "NOT FOR COMMERCIAL USE: the bundle is for research and private use only."
-    if "-ND-" in expression(family):
-        yield "DO NOT SHARE THE BUNDLE: each user converts the published weights themselves."
+    yield from limits(family)
     yield "The licences' own texts decide; by converting you accept them."

@@ -175,7 +175,7 @@ def _part_fault(part: PartPlan) -> str:
 
 
 def _text_shapes(config: Any) -> dict[str, tuple[int, ...]]:
-    from soundleap.models.text_bert_t5 import BertT5Network
+    from soundleap.models.bert_t5_network import BertT5Network
     from soundleap.models.text_t5 import make_t5_network
 
     with torch.device("meta"):
