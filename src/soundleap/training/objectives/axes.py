@@ -196,11 +196,14 @@ _FOR_CONSISTENCY = (
 
 def _without_meaning(axes: DistillationAxes) -> list[str]:
     """Name the settings of consistency distillation that the guided objective would ignore."""
-    return [
-        f"{field.name} is {getattr(axes, field.name)!r} but objective is guided, which has no use "
-        "for it; leave it out"
+    names = [
+        field.name
         for field in dataclasses.fields(DistillationAxes)
         if field.name in _FOR_CONSISTENCY and getattr(axes, field.name) != field.default
+    ]
+    return [
+        f"objective is guided, which has no use for {name}={getattr(axes, name)}; leave it out"
+        for name in names
     ]
 
 
