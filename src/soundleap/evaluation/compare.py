@@ -1,0 +1,299 @@
+"""Systems side by side under one protocol; numbers of different protocols are refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from soundleap.errors import InputError
+from soundleap.evaluation import report_values as values
+from soundleap.evaluation.record import EvaluationRecord, MetricValue
+
+FREE_SETTINGS = ("bootstrap", "embedders", "metrics", "seed")
+"""Settings that may differ: they change intervals and what was computed, not what a number means.
+(The seed also draws the subsets of "fd-inf"; that is told.)"""
+
+DRAWS = 2000
+QUANTILES = (0.025, 0.975)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of all systems.
+
+    Attributes:
+        metric: name.
+        embedder: the judge.
+        ours: whether the judge is Soundleap's own.
+        better: "lower" or "higher".
+        values: one entry a system; None where it was not computed.
+        best: positions that can't be told apart from the best one: the best value itself, and those
+            whose interval touches its interval.
+    """
+
+    metric: str
+    embedder: str
+    ours: bool
+    better: str
+    values: tuple[MetricValue | None, ...]
+    best: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A system against the first one, clip by clip.
+
+    Attributes:
+        system: position of the system.
+        key: which per-clip value.
+        clips: clips that both have.
+        mean: mean of (system - first).
+        low: lower end of the bootstrap interval over clips (95 %).
+        high: upper end.
+        better: "lower" or "higher".
+    """
+
+    system: int
+    key: str
+    clips: int
+    mean: float
+    low: float
+    high: float
+    better: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Systems side by side.
+
+    Attributes:
+        stamp: what fixed all numbers, `protocol@hash`.
+        names: one name a system, all different.
+        rows: the numbers.
+        differences: paired differences to the first system.
+        notes: what to know before reading the numbers.
+        records: the evaluations.
+    """
+
+    stamp: str
+    names: tuple[str, ...]
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+    records: tuple[EvaluationRecord, ...]
+
+    def to_json(self) -> str:
+        """Write everything but the records as JSON."""
+        data = asdict(replace(self, records=()))
+        del data["records"]
+        data["systems"] = [dict(record.system) for record in self.records]
+        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def compare_records(records: Sequence[EvaluationRecord]) -> Comparison:
+    """Put evaluations side by side; paired differences are against the first.
+
+    Raises:
+        InputError: fewer than two, or not comparable (`check_comparable`).
+    """
+    if len(records) < 2:
+        raise InputError(f"{len(records)} evaluations given; needed are at least 2 to compare")
+    check_comparable(records)
+    named = _with_names(records)
+    names = tuple(values.system_name(record) for record in named)
+    return Comparison(
+        stamp=values.stamp(named[0]),
+        names=names,
+        rows=tuple(_rows(named)),
+        differences=tuple(_differences(named)),
+        notes=tuple(_notes(named, names)),
+        records=tuple(named),
+    )
+
+
+def check_comparable(records: Sequence[EvaluationRecord]) -> None:
+    """Refuse evaluations whose numbers mean different things.
+
+    Compared are the protocol's hash, the settings that change numbers, the files of the recordings
+    that were used, and the weights of judges of the same name.
+
+    Raises:
+        InputError: naming the first difference.
+    """
+    first = records[0]
+    for other in records[1:]:
+        pair = f"{values.system_name(first)!r} and {values.system_name(other)!r}"
+        if _protocol_hash(first) != _protocol_hash(other):
+            raise InputError(
+                f"{pair} were measured under different protocols ({_told(first)} and "
+                f"{_told(other)}): numbers can't be compared; evaluate both under one"
+            )
+        different = _different_settings(first.settings, other.settings)
+        if different:
+            name, one, two = different
+            raise InputError(
+                f"{pair} were measured with different settings: {name} is {one!r} and {two!r}"
+            )
+        _check_judges(first, other, pair)
+        _check_recordings(first, other, pair)
+
+
+def _protocol_hash(record: EvaluationRecord) -> str | None:
+    return record.protocol.hash if record.protocol else None
+
+
+def _told(record: EvaluationRecord) -> str:
+    return values.stamp(record) if record.protocol else "no protocol"
+
+
+def _different_settings(
+    one: Mapping[str, Any], two: Mapping[str, Any]
+) -> tuple[str, Any, Any] | None:
+    for name in sorted({*one, *two}.difference(FREE_SETTINGS)):
+        if one.get(name) != two.get(name):
+            return name, one.get(name), two.get(name)
+    return None
+
+
+def _check_judges(one: EvaluationRecord, two: EvaluationRecord, pair: str) -> None:
+    theirs = {embedder.name: embedder for embedder in two.embedders}
+    for embedder in one.embedders:
+        other = theirs.get(embedder.name, embedder)
+        if embedder.weights_sha256 != other.weights_sha256:
+            raise InputError(
+                f"{pair} were judged by different weights of {embedder.name}: SHA-256 "
+                f"{embedder.weights_sha256[:12]} and {other.weights_sha256[:12]}"
+            )
+
+
+def _check_recordings(one: EvaluationRecord, two: EvaluationRecord, pair: str) -> None:
+    ours, theirs = (_recordings(record) for record in (one, two))
+    if ours is None or theirs is None or ours == theirs:
+        return
+    changed = [name for name in ours if name in theirs and ours[name] != theirs[name]]
+    only = ours.keys() ^ theirs.keys()
+    raise InputError(
+        f"{pair} were compared with different recordings: {len(changed)} files differ and "
+        f"{len(only)} were used by one alone, first {sorted([*changed, *only])[0]!r}"
+    )
+
+
+def _recordings(record: EvaluationRecord) -> dict[str, str] | None:
+    """Hash of each recording that was used, by id; None if the record does not tell all of them."""
+    rows = values.used(record, "reference")
+    hashes = {clip.id: clip.sha256 for clip in rows if clip.sha256 is not None}
+    return hashes if rows and len(hashes) == len(rows) else None
+
+
+def _with_names(records: Sequence[EvaluationRecord]) -> list[EvaluationRecord]:
+    """Give systems of the same name different ones: "name (2)"."""
+    seen: Counter[str] = Counter()
+    named: list[EvaluationRecord] = []
+    taken = {values.system_name(record) for record in records}
+    for record in records:
+        name = base = values.system_name(record)
+        seen[base] += 1
+        while seen[base] > 1 and name in taken:
+            name = f"{base} ({seen[base]})"
+            seen[base] += name in taken
+        taken.add(name)
+        named.append(replace(record, system={**record.system, "name": name}))
+    return named
+
+
+def _rows(records: Sequence[EvaluationRecord]) -> list[Row]:
+    keys = list(dict.fromkeys((m.metric, m.embedder) for r in records for m in r.metrics))
+    rows: list[Row] = []
+    for metric, embedder in keys:
+        found = tuple(record.metric(metric, embedder) for record in records)
+        better = next(value.better for value in found if value is not None)
+        own = any(embedder in values.ours(record) for record in records)
+        rows.append(Row(metric, embedder, own, better, found, _best(found, better)))
+    return rows
+
+
+def _best(found: Sequence[MetricValue | None], better: str) -> tuple[int, ...]:
+    there = [(i, value) for i, value in enumerate(found) if value is not None]
+    if len(there) < 2:
+        return ()
+    sign = 1 if better == "lower" else -1
+    _, best = min(there, key=lambda pair: sign * pair[1].value)
+    return tuple(i for i, value in there if value.value == best.value or _touch(value, best))
+
+
+def _touch(one: MetricValue, two: MetricValue) -> bool:
+    if one.low is None or one.high is None or two.low is None or two.high is None:
+        return False
+    return one.low <= two.high and two.low <= one.high
+
+
+def _differences(records: Sequence[EvaluationRecord]) -> list[Difference]:
+    first = _scores(records[0])
+    found: list[Difference] = []
+    for position, record in enumerate(records[1:], start=1):
+        other = _scores(record)
+        for key in first:
+            shared = sorted(first[key].keys() & other.get(key, {}).keys())
+            if len(shared) >= 2 and not key.startswith("rank-"):
+                gaps = np.array([other[key][i] - first[key][i] for i in shared])
+                low, high = bootstrap_mean(gaps)
+                better = "higher" if values.higher_is_better(key) else "lower"
+                found.append(
+                    Difference(position, key, len(shared), float(gaps.mean()), low, high, better)
+                )
+    return found
+
+
+def bootstrap_mean(numbers: np.ndarray[Any, Any], *, seed: int = 0) -> tuple[float, float]:
+    """Bound a mean by the percentile bootstrap (95 %, 2,000 draws).
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    """
+    rng = np.random.default_rng(seed)
+    size = len(numbers)
+    means = np.array([numbers[rng.integers(size, size=size)].mean() for _ in range(DRAWS)])
+    low, high = np.quantile(means, QUANTILES)
+    return float(low), float(high)
+
+
+def _scores(record: EvaluationRecord) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for clip in values.used(record, "generated"):
+        for key, value in clip.scores.items():
+            found.setdefault(key, {})[clip.id] = value
+    return found
+
+
+def _notes(records: Sequence[EvaluationRecord], names: Sequence[str]) -> list[str]:
+    notes: list[str] = []
+    if records[0].protocol is None:
+        notes.append("No protocol: only the settings are known to be the same, not the lists.")
+    ids = [{clip.id for clip in values.used(record, "generated")} for record in records]
+    everything = set[str]().union(*ids)
+    notes += [
+        f"{name} has {len(mine)} of {len(everything)} clips: its numbers cover fewer."
+        for name, mine in zip(names, ids, strict=True)
+        if everything and len(mine) < len(everything)
+    ]
+    if len({record.settings.get("seed") for record in records}) > 1:
+        notes.append("Seeds differ: intervals and fd-inf were drawn differently.")
+    if any(_recordings(record) is None for record in records):
+        notes.append("Hashes of the recordings are not recorded: equal files were not checked.")
+    return notes + _shared_warnings(records, names)
+
+
+def _shared_warnings(records: Sequence[EvaluationRecord], names: Sequence[str]) -> list[str]:
+    """List every warning once, with the systems that it is about."""
+    about: dict[str, list[str]] = {}
+    for name, record in zip(names, records, strict=True):
+        for text in values.warnings(record):
+            about.setdefault(text, []).append(name)
+    return [
+        f"{'all' if len(who) == len(names) else ', '.join(who)}: {text}"
+        for text, who in about.items()
+    ]
