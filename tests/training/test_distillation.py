@@ -13,11 +13,13 @@ from toy_runs import Toy, assert_same_run
 from soundleap.diffusion.denoisers import NetworkDenoiser
 from soundleap.diffusion.guidance import cfg
 from soundleap.diffusion.solvers import ddim_step
-from soundleap.errors import InputError
+from soundleap.errors import BundleError, InputError
 from soundleap.models.dit import DiT, DiTConfig
+from soundleap.models.store import save_module
 from soundleap.training.distillation import DistillationStory, student_from
 from soundleap.training.loop import generator_for, train
 from soundleap.training.objectives import ConsistencyDraws, ConsistencyObjective, item_mean
+from soundleap.training.parts import load_dit
 
 
 @pytest.fixture
@@ -171,3 +173,40 @@ def test_a_teacher_is_no_student_to_go_on_from(toy: Toy, tmp_path: Path) -> None
     settings = toy.distillation_settings(tmp_path / "far")
     with pytest.raises(InputError, match="but a student of this teacher is"):
         DistillationStory(replace(settings, start=settings.teacher), progress=False)
+
+
+def test_guided_distillation_then_consistency_from_its_student(toy: Toy, tmp_path: Path) -> None:
+    """ConsistencyTTA's two stages: a guided predictor of v, gone on from as one of x_0."""
+    first = DistillationStory(
+        toy.distillation_settings(
+            tmp_path / "guided", objective="guided", solver_steps=4, guidance_range=(0, 6),
+            top_rule="unit_noise", weighting="min_snr_v", distance="mse", iterations=3,
+            preview_prompts=("rain",),
+        ),
+        progress=False,
+    )  # fmt: skip
+    assert sorted(first.modules) == ["average", "student"]
+    train(first, progress=False)
+    assert list((tmp_path / "guided").glob("snapshot-000003/*.wav"))
+    exported = tmp_path / "guided" / "student.safetensors"
+    second = DistillationStory(
+        toy.distillation_settings(
+            tmp_path / "run", start=str(exported), student_prediction="x0", solver="heun",
+            boundary="identity", bottom_rule="data", top_rule="noise", iterations=2,
+        ),
+        progress=False,
+    )  # fmt: skip
+    assert (second.teacher.config.prediction, second.student.config.prediction) == ("v", "x0")
+    for name, parameter in second.student.named_parameters():
+        assert torch.equal(parameter, dict(first.average.named_parameters())[name])
+    train(second, progress=False)
+    assert load_dit(tmp_path / "run" / "student.safetensors").config == second.config
+
+
+def test_a_network_of_another_kind_is_refused(toy: Toy, tmp_path: Path) -> None:
+    teacher = load_dit(Path(toy.teacher))
+    path = tmp_path / "other.safetensors"
+    save_module(path, teacher, {"kind": "unet2d"})
+    settings = replace(toy.distillation_settings(tmp_path / "run"), teacher=str(path))
+    with pytest.raises(BundleError, match="of kind unet2d; training takes kind dit so far"):
+        DistillationStory(settings, progress=False)
