@@ -13,6 +13,7 @@ from soundleap.diffusion import (
     NetworkDenoiser,
     NoiseSchedule,
     boundary_scalings,
+    convert_output,
     from_x_0,
     identity_scalings,
     to_eps,
@@ -38,6 +39,9 @@ def test_predictions_round_trip(x_0: float, eps: float, t: float, prediction):
     close(to_x_0(output, x_t, alpha, sigma, prediction), clean)
     close(to_eps(output, x_t, alpha, sigma, prediction), noise)
     close(from_x_0(clean, x_t, alpha, sigma, prediction), output)
+    for other in PREDICTIONS:
+        expected = training_target(clean, noise, alpha, sigma, other)
+        close(convert_output(output, x_t, alpha, sigma, prediction, other), expected)
 
 
 def echo(x_t: Tensor, t: Tensor, gain: Tensor | None = None) -> Tensor:
