@@ -213,13 +213,13 @@ def _rows(records: Sequence[EvaluationRecord]) -> list[Row]:
         found = tuple(record.metric(metric, embedder) for record in records)
         better = next(value.better for value in found if value is not None)
         own = any(embedder in values.ours(record) for record in records)
-        rows.append(Row(metric, embedder, own, better, found, _best(found, better)))
+        rows.append(Row(metric, embedder, own, better, found, _best(metric, found, better)))
     return rows
 
 
-def _best(found: Sequence[MetricValue | None], better: str) -> tuple[int, ...]:
+def _best(metric: str, found: Sequence[MetricValue | None], better: str) -> tuple[int, ...]:
     there = [(i, value) for i, value in enumerate(found) if value is not None]
-    if len(there) < 2:
+    if len(there) < 2 or values.about_recordings(metric):
         return ()
     sign = 1 if better == "lower" else -1
     _, best = min(there, key=lambda pair: sign * pair[1].value)

@@ -73,13 +73,13 @@ def comparison_markdown(comparison: Comparison) -> str:
         f"# {', '.join(comparison.names)}",
         f"Protocol `{comparison.stamp}`; in brackets: intervals; {MARK} (intervals touch).",
         markdown_table(["number", "better", *comparison.names], rows),
-        *(f"- {note}" for note in comparison.notes),
+        "\n".join(f"- {note}" for note in comparison.notes),
     ]
     if comparison.differences:
         told = f"Clip by clip, against {comparison.names[0]} (95 %, bootstrap over clips):"
         header = ["system", "value", "clips", "mean difference", "interval", "reads"]
         parts += [told, markdown_table(header, _difference_rows(comparison))]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def comparison_page(comparison: Comparison, *, audio_megabytes: float, shown: int) -> str:

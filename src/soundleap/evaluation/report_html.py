@@ -105,7 +105,11 @@ def _notes(record: EvaluationRecord) -> str:
             f"Judges marked as {values.OURS} come from the same project as the system; "
             "rely on the others."
         )
-    return items(warned, "warn") + details("How the intervals were made", items(kinds))
+    return (
+        items(warned, "warn")
+        + details("How the intervals were made", items(kinds))
+        + details("Not computed", items(values.not_computed(record)))
+    )
 
 
 def _effort(records: Sequence[EvaluationRecord]) -> str:

@@ -15,7 +15,11 @@ SHOWN_FAULTS = 50
 def report_markdown(record: EvaluationRecord) -> str:
     """Write numbers, counts, best and worst clips and origin of an evaluation."""
     parts = [f"# Evaluation of {values.system_name(record)}", _summary(record), _numbers(record)]
-    parts += [f"- {text}" for text in values.warnings(record)]
+    parts.append("\n".join(f"- {text}" for text in values.warnings(record)))
+    missing = values.not_computed(record)
+    parts.append(
+        "\n".join(["Not computed:", "", *(f"- {text}" for text in missing)]) if missing else ""
+    )
     parts += ["## Clips", _sets(record), *_ranked(record), *_faults(record)]
     parts += ["## How it was measured", _origin(record)]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -20,6 +20,7 @@ NAMES = {
     "is": "inception score",
     "is-10": "inception score, 10 parts",
     "text-score": "text score",
+    "text-score-reference": "text score of the recordings",
     "recall-text-to-audio-1": "text to sound R@1",
     "recall-text-to-audio-10": "text to sound R@10",
     "recall-audio-to-text-1": "sound to text R@1",
@@ -96,6 +97,20 @@ def warnings(record: EvaluationRecord) -> list[str]:
         for m in record.metrics
         for text in m.warnings
     ]
+
+
+def not_computed(record: EvaluationRecord) -> list[str]:
+    """List every number that was not computed, with the reason."""
+    found: list[str] = []
+    for key, why in record.not_computed.items():
+        metric, _, embedder = key.partition(" ")
+        found.append(f"{joined([metric_name(metric), embedder])}: {why}")
+    return found
+
+
+def about_recordings(metric: str) -> bool:
+    """Whether a number is about the recordings alone: a ceiling, not a result of the system."""
+    return metric.endswith("-reference")
 
 
 def used(record: EvaluationRecord, role: str) -> list[ClipRow]:
