@@ -159,7 +159,8 @@ def fourier_features(values: Tensor, frequencies: Tensor) -> Tensor:
     """Embed guidance scales by stored frequencies: cos and sin of 2 pi * value * frequency.
 
     Args:
-        values: [B], for ConsistencyTTA w in the classifier-free convention.
+        values: [B], for ConsistencyTTA w in the classifier-free convention; in float64 the angles
+            are computed so, as the original does for one number for all.
         frequencies: [F], drawn once and kept with the weights in float32.
 
     Returns:
@@ -175,8 +176,9 @@ def fourier_features(values: Tensor, frequencies: Tensor) -> Tensor:
             f"values is {tuple(values.shape)} and frequencies {tuple(frequencies.shape)}; "
             "needed: [B] and [F]"
         )
-    angles = values.float()[:, None] * frequencies.float() * (2 * math.pi)
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
+    precise = torch.promote_types(values.dtype, torch.float32)
+    angles = values.to(precise)[:, None] * frequencies.float() * (2 * math.pi)
+    return torch.cat([angles.cos(), angles.sin()], dim=1).float()
 
 
 def _stack(name: str, negative: Any, positive: Any) -> Any:
