@@ -23,8 +23,9 @@ COMMANDS = {
     "train": "train:app",
     "distill": "train:distill",
     "bundle": "bundle:bundle",
-    "evaluate": "evaluate:evaluate",
+    "evaluate": "evaluate:app",
     "listen": "listen:app",
+    "serve": "serve:serve",
     "bench": "bench:bench",
     "parity": "parity:parity",
 }
