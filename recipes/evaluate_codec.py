@@ -29,7 +29,7 @@ from torch import Tensor
 
 from soundleap.audio.mel import LogMel, MelConfig
 from soundleap.data.pool import AudioPool
-from soundleap.evaluation.embeddings import YamnetEmbedder
+from soundleap.evaluation.embedders.yamnet import YamnetEmbedder
 from soundleap.evaluation.frechet import frechet
 from soundleap.evaluation.spectral import log_spectral_distance, mel_l1
 from soundleap.evaluation.tags import ESC10, TagClassifier, tag_accuracy

@@ -25,14 +25,18 @@ import torch
 from soundleap.audio.loudness import normalise_level
 from soundleap.data.captions import read_captions
 from soundleap.data.pool import AudioPool
-from soundleap.evaluation.embeddings import YamnetEmbedder
+from soundleap.evaluation.embedders.yamnet import YamnetEmbedder
+from soundleap.evaluation.record import EvaluationRecord
+from soundleap.evaluation.record_io import write_record
 from soundleap.evaluation.report import write_report
-from soundleap.evaluation.run import evaluate_sets
+from soundleap.evaluation.run import evaluate
+from soundleap.evaluation.settings import EvaluationSettings
 from soundleap.evaluation.tags import ESC10_ALIASES
 from soundleap.generator import Generator
 from soundleap.requests import Request
 
 RATE = 16000
+FD = ("fd", "fd-pca64")
 SYSTEMS = ["teacher:25", "student:1", "student:2", "student:4"]
 
 
@@ -117,15 +121,24 @@ def evaluate_system(
     network, _, steps = system.partition(":")
     folder = reference.parent.parent / system.replace(":", "-")
     generated, factor = generate_set(generator, rows, network, int(steps), folder, guidance)
-    report = evaluate_sets(generated, reference, embedder=embedder, label_set="esc10")
-    write_report(report, folder / "report")
-    ours, real = (part.accuracy for part in report.sets)
+    settings = EvaluationSettings(label_set="esc10")
+    about = {"name": system, "num_inference_steps": int(steps), "seconds_per_second": factor}
+    record = evaluate(generated, reference, settings, embedders=[embedder], system=about)
+    write_record(record, folder / "report")
+    write_report(record, folder / "report")
     told = ""
+    ours, real = (record.metric(f"accuracy-{role}") for role in ("generated", "reference"))
     if ours and real:
-        told = f"{ours.correct}/{ours.count} = {100 * ours.accuracy:.0f} %"
-        told += f" (real {100 * real.accuracy:.0f} %)"
-    full, projected = (result.distance for result in report.frechet)
+        told = f"{ours.details['correct']}/{ours.generated_count} = {100 * ours.value:.0f} %"
+        told += f" (real {100 * real.value:.0f} %)"
+    full, projected = distances(record)
     return f"| {system} | {full:.1f} | {projected:.1f} | {told} | {factor:.3f} |"
+
+
+def distances(record: EvaluationRecord) -> list[float]:
+    """Return the Fréchet distances: over all dimensions, on 64 components."""
+    found = [record.metric(name) for name in FD]
+    return [float("nan") if value is None else value.value for value in found]
 
 
 def main() -> None:
@@ -144,7 +157,7 @@ def main() -> None:
     reference, rows = reference_set(arguments.manifests, folder, arguments.clips)
     halves = [write_rows(folder / f"half-{i}.jsonl", rows[i::2]) for i in (0, 1)]
     embedder = YamnetEmbedder()
-    floor = [result.distance for result in evaluate_sets(*halves, embedder=embedder).frechet]
+    floor = distances(evaluate(*halves, EvaluationSettings(metrics=FD), embedders=[embedder]))
     table = [
         "| system | FD (1024) | FD (64 PCs) | ESC-10 prompts recognised | seconds per second |",
         "|---|---|---|---|---|",

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from soundleap.errors import InputError, NotFiniteError
+from soundleap.evaluation.features import Features
 from soundleap.evaluation.frechet import (
+    distance_of,
+    extrapolate,
     frechet,
     frechet_distance,
     principal_components,
@@ -76,6 +79,64 @@ def test_principal_components_are_the_directions_of_largest_variance():
     assert np.abs(basis[2, 1]) > 0.99
 
 
+def test_running_sums_are_numpys_mean_and_covariance():
+    rows = random_features(12, 5000, 4) + 1000
+    found = statistics(rows)
+    assert np.allclose(found.mean, rows.mean(axis=0), rtol=1e-12)
+    assert np.allclose(found.covariance, np.cov(rows.T), rtol=1e-9)
+    assert found.count == 5000
+
+
+@pytest.mark.parametrize("rows", [40, 6])
+def test_weights_count_clips_as_often_as_they_say(rows: int):
+    features = [random_features(i, 3, 8) for i in range(rows)]
+    weights = np.random.default_rng(0).integers(0, 3, rows)
+    repeated = [clip for clip, count in zip(features, weights, strict=True) for _ in range(count)]
+    found, expected = statistics(Features.of(features), weights), statistics(repeated)
+    assert found.count == expected.count
+    assert np.allclose(found.mean, expected.mean)
+    assert np.allclose(found.covariance, expected.covariance)
+
+
+def test_few_rows_give_the_distance_of_their_singular_covariances():
+    one, two = random_features(13, 5), random_features(14, 7)
+    a, b = (np.cov(rows.T) for rows in (one, two))
+    expected = frechet_distance(one.mean(axis=0), a, two.mean(axis=0), b)
+    assert frechet(one, two).distance == pytest.approx(expected, rel=1e-9)
+
+
+def test_degenerate_sets_have_the_distance_of_their_means():
+    one, two = np.tile([1.0, 2.0, 3.0], (10, 1)), np.tile([1.0, 2.0, 5.0], (12, 1))
+    assert frechet(one, two).distance == pytest.approx(4)
+    flat = random_features(15, 50, 3) * [1, 1, 0]
+    assert frechet(flat, flat + np.array([0, 0, 2])).distance == pytest.approx(4)
+
+
+def test_extrapolation_takes_out_the_bias_of_a_small_set():
+    rng = np.random.default_rng(16)
+    reference = statistics(rng.standard_normal((20000, 12)))
+    plain, infinite = [], []
+    for _ in range(8):
+        generated = Features.of(rng.standard_normal((240, 12)))
+        plain.append(distance_of(statistics(generated), reference))
+        infinite.append(extrapolate(generated, reference, seed=1).distance)
+    assert np.mean(plain) > 0.15
+    assert abs(np.mean(infinite)) < 0.05
+
+
+def test_extrapolation_is_a_line_through_its_points():
+    generated = Features.of(random_features(17, 90))
+    found = extrapolate(generated, statistics(random_features(18, 90)), seed=3, sizes=5)
+    rows = np.array([rows for rows, _ in found.points])
+    values = np.array([value for _, value in found.points])
+    assert (rows[0], rows[-1], len(rows)) == (30, 90, 5)
+    residuals = values - found.distance - found.slope / rows
+    assert residuals.sum() == pytest.approx(0, abs=1e-9)
+    assert 0 <= found.r_squared <= 1
+    with pytest.raises(InputError, match="at least 3"):
+        extrapolate(Features.of(random_features(19, 2)), statistics(random_features(18)))
+
+
 def test_too_few_rows_are_warned_about_in_the_result():
     result = frechet(random_features(9, rows=8), random_features(10, rows=9))
     assert len(result.warnings) == 1
@@ -88,9 +149,9 @@ def test_wrong_input_is_refused():
         frechet(good, good[:, :7])
     with pytest.raises(InputError, match="components is 9; allowed: 1 to 8"):
         frechet(good, good, components=9)
-    with pytest.raises(InputError, match="n >= 2"):
+    with pytest.raises(InputError, match="at least 2"):
         statistics(good[:1])
-    with pytest.raises(InputError, match="is empty"):
+    with pytest.raises(InputError, match="n >= 1"):
         statistics([])
     with pytest.raises(NotFiniteError, match="NaN"):
         statistics(np.where(good > 1, np.nan, good))

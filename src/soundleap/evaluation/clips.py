@@ -1,22 +1,20 @@
-"""The clips of an evaluation, from a folder or a manifest, and reading them or saying why not."""
+"""The clips of one side of an evaluation: a folder or a manifest, matched by id."""
 
 from __future__ import annotations
 
-import importlib
+import dataclasses
 import json
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from soundleap.errors import AudioFileError, InputError
+from soundleap.errors import InputError
+from soundleap.evaluation.settings import Matching
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
-SILENCE_PEAK = 1e-4
 
 
 @dataclass(frozen=True)
@@ -24,55 +22,107 @@ class EvaluationClip:
     """A stretch of a sound file.
 
     Attributes:
-        id: the file as the manifest or folder names it, with `#start` where start > 0.
-        path: where the file is.
+        id: name by which the two sides are matched: the manifest's `id`; else the file's path
+            without its ending, with `#start` where start > 0.
+        file: as the folder or the manifest names it.
+        path: where the file is; None for a clip that should be there and is not.
         start_in_s: beginning of the stretch.
         duration_in_s: its length; None reads to the end of the file.
         prompt: the first caption, or the prompt; None if there is none.
         label: true class, or None.
+        fault: why the clip can't be used, known before it is read; begins with the kind of fault
+            and a colon.
     """
 
     id: str
-    path: Path
+    file: str
+    path: Path | None
     start_in_s: float = 0.0
     duration_in_s: float | None = None
     prompt: str | None = None
     label: str | None = None
-
-
-@dataclass(frozen=True)
-class Sound:
-    """Samples of a clip and what was done to them.
-
-    Attributes:
-        waveform: [S] float32, mono.
-        notes: sentences on changes (channels averaged, resampled); empty if none.
-    """
-
-    waveform: NDArray[np.float32]
-    notes: tuple[str, ...]
+    fault: str | None = None
 
 
 def list_clips(source: str | Path) -> list[EvaluationClip]:
-    """List the clips of a folder (searched recursively, sorted) or of a JSONL manifest.
+    """List the clips of a folder (searched recursively) or of a JSONL manifest, sorted by id.
 
-    Manifest rows have `file` (relative to the manifest) and optionally `start`, `seconds`,
-    `captions` or `prompt`, and `label`; other keys are for other readers.
+    Manifest rows have `file` (relative to the manifest) and optionally `id`, `start`, `seconds`,
+    `captions` or `prompt`, and `label`; other keys are for other readers. Clips that share an id
+    are all marked as faulty.
 
     Raises:
         InputError: nothing there, no clips, or faults in the manifest (the first ten are named).
     """
     path = Path(source)
     if path.is_dir():
-        files = (f for f in sorted(path.rglob("*")) if f.suffix.lower() in SUFFIXES)
-        clips = [EvaluationClip(f.relative_to(path).as_posix(), f) for f in files if f.is_file()]
+        files = (f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+        clips = [_clip_of_file(f.relative_to(path).as_posix(), f) for f in files]
     elif path.is_file():
         clips = _read_manifest(path)
     else:
         raise InputError(f"{path} is neither a folder nor a manifest (JSONL) file")
     if not clips:
         raise InputError(f"{path} holds no clips (sound files end in {', '.join(SUFFIXES)})")
-    return clips
+    return _mark_twins(clips)
+
+
+def match_clips(
+    clips: Sequence[EvaluationClip], role: str, matching: Matching
+) -> list[EvaluationClip]:
+    """Apply a matching to one side: ids, captions and labels; add clips that are missing.
+
+    Args:
+        clips: from `list_clips`.
+        role: "generated" or "reference".
+        matching: which clips are wanted, under which ids.
+
+    Returns:
+        All clips, sorted by id; those that are not wanted, and those that are not there, with a
+        fault.
+    """
+    wanted = matching.wanted(role)
+    named = [_resolved(clip, matching) for clip in clips]
+    marked = [
+        dataclasses.replace(clip, fault=clip.fault or "not in the list: of the protocol")
+        if wanted is not None and clip.id not in wanted
+        else clip
+        for clip in named
+    ]
+    marked = _mark_twins(marked)
+    missing = (wanted or frozenset()) - {clip.id for clip in marked}
+    marked += [EvaluationClip(i, i, None, fault="missing: no such clip") for i in missing]
+    told = [_told(clip, matching) for clip in marked]
+    return sorted(told, key=lambda clip: (clip.id, clip.file))
+
+
+def _resolved(clip: EvaluationClip, matching: Matching) -> EvaluationClip:
+    found = clip.id if matching.resolve is None else matching.resolve(clip.id)
+    return clip if found is None else dataclasses.replace(clip, id=found)
+
+
+def _told(clip: EvaluationClip, matching: Matching) -> EvaluationClip:
+    prompt = clip.prompt if matching.captions is None else matching.captions.get(clip.id)
+    label = clip.label if matching.labels is None else matching.labels.get(clip.id)
+    return dataclasses.replace(clip, prompt=prompt, label=label)
+
+
+def _mark_twins(clips: Sequence[EvaluationClip]) -> list[EvaluationClip]:
+    files: dict[str, list[str]] = defaultdict(list)
+    for clip in clips:
+        if clip.fault is None:
+            files[clip.id].append(clip.file)
+    marked = [
+        dataclasses.replace(clip, fault=f"same id: {', '.join(sorted(files[clip.id])[:3])}")
+        if clip.fault is None and len(files[clip.id]) > 1
+        else clip
+        for clip in clips
+    ]
+    return sorted(marked, key=lambda clip: (clip.id, clip.file))
+
+
+def _clip_of_file(name: str, path: Path) -> EvaluationClip:
+    return EvaluationClip(id=name[: -len(path.suffix)], file=name, path=path)
 
 
 def _read_manifest(path: Path) -> list[EvaluationClip]:
@@ -106,8 +156,10 @@ def _parse_row(row: Any, folder: Path) -> EvaluationClip:
         raise InputError(f"start is {start!r}; allowed: 0 or more seconds")
     if seconds is not None and (not _is_number(seconds) or seconds <= 0):
         raise InputError(f"seconds is {seconds!r}; allowed: above 0")
+    name = file[: -len(Path(file).suffix)] if Path(file).suffix else file
     return EvaluationClip(
-        id=file if start == 0 else f"{file}#{start:g}",
+        id=_text("id", values.get("id")) or (name if start == 0 else f"{name}#{start:g}"),
+        file=file,
         path=folder / file,
         start_in_s=float(start),
         duration_in_s=None if seconds is None else float(seconds),
@@ -134,57 +186,3 @@ def _text(name: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise InputError(f"{name} is {value!r}; expected text")
-
-
-def load_clip(clip: EvaluationClip, sampling_rate: int, *, resample: bool = False) -> Sound:
-    """Read a clip as mono samples at `sampling_rate`.
-
-    Args:
-        clip: which stretch of which file.
-        sampling_rate: in Hz.
-        resample: convert other rates (soxr, very high quality) instead of refusing them.
-
-    Raises:
-        AudioFileError: unreadable, shorter than asked for, another rate, NaN or infinity, or
-            silent (peak below 1e-4).
-    """
-    samples, rate = _read_samples(clip)
-    notes: list[str] = []
-    if not np.isfinite(samples).all():
-        raise AudioFileError("holds NaN or infinity")
-    if samples.shape[1] > 1:
-        notes.append(f"{samples.shape[1]} channels averaged")
-    waveform = samples.mean(axis=1)
-    if rate != sampling_rate and not resample:
-        raise AudioFileError(
-            f"has {rate} Hz, not {sampling_rate} Hz; give --resample (resample=True) to convert"
-        )
-    if np.abs(waveform).max() < SILENCE_PEAK:
-        raise AudioFileError(f"is silent (peak below {SILENCE_PEAK:g})")
-    if rate != sampling_rate:
-        soxr: Any = importlib.import_module("soxr")
-        waveform = soxr.resample(waveform, rate, sampling_rate, quality="VHQ")
-        notes.append(f"resampled from {rate} Hz")
-    return Sound(np.ascontiguousarray(waveform, dtype=np.float32), tuple(notes))
-
-
-def _read_samples(clip: EvaluationClip) -> tuple[NDArray[np.float32], int]:
-    """Read all channels of the stretch: [S, C] and the file's rate."""
-    soundfile: Any = importlib.import_module("soundfile")
-    try:
-        with soundfile.SoundFile(str(clip.path)) as file:
-            first = round(clip.start_in_s * file.samplerate)
-            left = max(file.frames - first, 0)
-            wanted = left
-            if clip.duration_in_s is not None:
-                wanted = round(clip.duration_in_s * file.samplerate)
-            # a manifest gives seconds with 3 decimals
-            if left == 0 or wanted > left + 0.001 * file.samplerate:
-                raise AudioFileError(
-                    f"has {left / file.samplerate:.3f} s from {clip.start_in_s:g} s on; "
-                    f"{wanted / file.samplerate:.3f} s asked for"
-                )
-            file.seek(first)
-            return file.read(wanted, dtype="float32", always_2d=True), file.samplerate
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AudioFileError(f"can't be read: {error}") from None

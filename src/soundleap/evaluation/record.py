@@ -197,6 +197,8 @@ class EvaluationRecord:
         versions: of the packages.
         command: the command line, if there was one.
         clips: one entry a clip, those that were refused included.
+        not_computed: "metric embedder" -> why a number that was asked for, or would belong here,
+            is not there.
         format_version: of the written form.
     """
 
@@ -213,6 +215,7 @@ class EvaluationRecord:
     versions: Mapping[str, str]
     command: str | None = None
     clips: tuple[ClipRow, ...] = ()
+    not_computed: Mapping[str, str] = field(default_factory=_mapping)
     format_version: int = FORMAT_VERSION
 
     def metric(self, name: str, embedder: str | None = None) -> MetricValue | None:

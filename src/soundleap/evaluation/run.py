@@ -2,152 +2,166 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from soundleap.errors import AudioFileError, InputError, unknown_name
-from soundleap.evaluation.clips import EvaluationClip, list_clips, load_clip
-from soundleap.evaluation.embeddings import ClipFeatures, YamnetEmbedder, is_padded
-from soundleap.evaluation.frechet import FrechetResult, frechet
-from soundleap.evaluation.report import ClipResult, EvaluationReport, SetSummary
-from soundleap.evaluation.tags import (
-    ESC10_ALIASES,
-    LABEL_SETS,
-    Accuracy,
-    TagClassifier,
-    tag_accuracy,
-)
+from soundleap.errors import InputError, unknown_name
+from soundleap.evaluation.cache import FeatureCache, default_cache
+from soundleap.evaluation.clips import EvaluationClip, list_clips, match_clips
+from soundleap.evaluation.collect import Entry, Shard, class_names, collect, infos
+from soundleap.evaluation.embedders import open_embedders
+from soundleap.evaluation.embedders.base import Embedder
+from soundleap.evaluation.record import EvaluationRecord, ProtocolStamp
+from soundleap.evaluation.score import ROLES, Collected, score
+from soundleap.evaluation.settings import EvaluationSettings, Matching, settings_hash
 
-PROJECTED_COMPONENTS = 64
+OnClip = Callable[[str, str], None]
 
 
-@dataclass(frozen=True)
-class _Judged:
-    features: list[ClipFeatures]
-    results: list[ClipResult]
-    accuracy: Accuracy | None
-    unlabelled: int
-
-
-def evaluate_sets(
+def evaluate(
     generated: str | Path,
     reference: str | Path,
+    settings: EvaluationSettings | None = None,
     *,
-    embedder: YamnetEmbedder | None = None,
-    label_set: str | None = None,
-    resample: bool = False,
-    on_clip: Callable[[str], None] | None = None,
-) -> EvaluationReport:
-    """Compute Fréchet distances and, where labels are given, tag accuracies of two sets.
+    matching: Matching | None = None,
+    protocol: ProtocolStamp | None = None,
+    system: Mapping[str, Any] | None = None,
+    embedders: Sequence[Embedder] | None = None,
+    cache: str | Path | None = None,
+    device: str = "cpu",
+    command: str | None = None,
+    on_clip: OnClip | None = None,
+) -> EvaluationRecord:
+    """Compute the numbers that the settings ask for.
 
-    Clips that can't be used are listed in the report with their reason; they count nowhere else.
+    Clips that can't be used are listed in the record with their reason; they count nowhere else.
 
     Args:
         generated: folder, or manifest (see `clips.list_clips`).
         reference: the same, of real recordings.
-        embedder: None opens a `YamnetEmbedder`.
-        label_set: a key of `tags.LABEL_SETS`, e.g. "esc10"; clips whose manifest row has a
-            `label` of that set are judged, others are counted as unlabelled.
-        resample: convert other sampling rates instead of refusing those clips.
-        on_clip: called with each clip's id before it is read (progress).
+        settings: None takes the defaults (YAMNet, all numbers that apply).
+        matching: which clips are judged, their captions and pairs; None takes all, paired by id.
+        protocol: what fixed the settings, for the record.
+        system: what is judged: `name`, steps, speed; for the record.
+        embedders: open ones to use instead of opening those of the settings.
+        cache: folder of features; None takes `cache.default_cache()`.
+        device: torch device for the embedders.
+        command: the command line, for the record.
+        on_clip: called with role and id before a clip is read (progress).
 
     Raises:
-        InputError: an unknown label set or label, or a set without two feature rows.
-        SoundleapError: the embedder is not installed.
+        InputError: an unknown name, a label that the label set lacks, or a set without a clip
+            that can be used.
+        SoundleapError: an embedder's package or weights are missing.
     """
-    if label_set is not None and label_set not in LABEL_SETS:
+    store = FeatureCache(default_cache() if cache is None else cache)
+    collected = gather(
+        generated,
+        reference,
+        settings or EvaluationSettings(),
+        store,
+        matching=matching or Matching(),
+        protocol=protocol,
+        system=system,
+        embedders=embedders,
+        device=device,
+        command=command,
+        on_clip=on_clip,
+    )
+    return score(collected, store)
+
+
+def gather(
+    generated: str | Path,
+    reference: str | Path,
+    settings: EvaluationSettings,
+    cache: FeatureCache,
+    *,
+    matching: Matching,
+    protocol: ProtocolStamp | None = None,
+    system: Mapping[str, Any] | None = None,
+    embedders: Sequence[Embedder] | None = None,
+    device: str = "cpu",
+    shard: Shard | None = None,
+    command: str | None = None,
+    on_clip: OnClip | None = None,
+) -> Collected:
+    """Read both sides, or a shard of them, and see that all features are in the cache.
+
+    Arguments and errors as of `evaluate`.
+    """
+    sources = dict(zip(ROLES, (generated, reference), strict=True))
+    sides = {r: match_clips(list_clips(s), r, matching) for r, s in sources.items()}
+    check_labels(settings.label_set, [clip for side in sides.values() for clip in side])
+    start = time.perf_counter()
+    opened = list(embedders or ())
+    if embedders is None:
+        opened = open_embedders(settings.embedders, settings.weights, device=device)
+    settings = dataclasses.replace(settings, embedders=tuple(e.info.name for e in opened))
+    check_judge(settings.label_set, class_names(opened))
+    loaded = time.perf_counter()
+    entries: list[Entry] = []
+    for role, clips in sides.items():
+        entries += collect(role, clips, opened, settings.preparation, cache, shard, on_clip)
+    return Collected(
+        settings=settings,
+        infos=infos(opened),
+        class_names=class_names(opened),
+        pairs=dict(matching.references or {}),
+        entries=entries,
+        protocol=protocol,
+        listing=_listing(sides),
+        system={"name": default_name(generated), **(system or {})},
+        seconds={
+            "opening embedders": loaded - start,
+            "reading and embedding": time.perf_counter() - loaded,
+        },
+        command=command,
+    )
+
+
+def _listing(sides: Mapping[str, Sequence[EvaluationClip]]) -> str:
+    rows = [
+        [role, clip.id, clip.file, clip.start_in_s, clip.duration_in_s]
+        for role, clips in sides.items()
+        for clip in clips
+    ]
+    return settings_hash({"clips": rows})
+
+
+def default_name(generated: str | Path) -> str:
+    """Name a system by its folder, or that of its manifest."""
+    path = Path(generated).resolve()
+    return path.name if path.is_dir() else path.parent.name or path.stem
+
+
+def check_labels(label_set: str | None, clips: Sequence[EvaluationClip]) -> None:
+    """Refuse an unknown label set, and labels that it lacks.
+
+    Raises:
+        InputError: naming the nearest known one.
+    """
+    from soundleap.evaluation.tags import ESC10_ALIASES, LABEL_SETS
+
+    if label_set is None:
+        return
+    if label_set not in LABEL_SETS:
         raise unknown_name("label set", label_set, LABEL_SETS)
-    lists = {"generated": list_clips(generated), "reference": list_clips(reference)}
-    mapping = LABEL_SETS[label_set] if label_set else {}
-    for clips in lists.values():
-        _check_labels(clips, tuple(mapping))
-    embedder = embedder or YamnetEmbedder()
-    classifier = TagClassifier(mapping, embedder.class_names) if mapping else None
-    judged = {
-        role: _judge(role, clips, embedder, classifier, resample, on_clip)
-        for role, clips in lists.items()
-    }
-    distances = _distances(judged["generated"].features, judged["reference"].features)
-    return EvaluationReport(
-        embedder=embedder.name,
-        label_set=label_set,
-        frechet=distances,
-        sets=tuple(_summary(role, j) for role, j in judged.items()),
-        clips=tuple(result for j in judged.values() for result in j.results),
-    )
+    for label in {clip.label for clip in clips if clip.label is not None}:
+        if ESC10_ALIASES.get(label, label) not in LABEL_SETS[label_set]:
+            raise unknown_name("label", label, LABEL_SETS[label_set])
 
 
-def _canonical(label: str) -> str:
-    return ESC10_ALIASES.get(label, label)
+def check_judge(label_set: str | None, names: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a label set where no embedder names classes.
 
-
-def _check_labels(clips: Sequence[EvaluationClip], labels: tuple[str, ...]) -> None:
-    for clip in clips:
-        if labels and clip.label is not None and _canonical(clip.label) not in labels:
-            raise unknown_name("label", clip.label, labels)
-
-
-def _judge(
-    role: str,
-    clips: Sequence[EvaluationClip],
-    embedder: YamnetEmbedder,
-    classifier: TagClassifier | None,
-    resample: bool,
-    on_clip: Callable[[str], None] | None,
-) -> _Judged:
-    features: list[ClipFeatures] = []
-    results: list[ClipResult] = []
-    for clip in clips:
-        if on_clip:
-            on_clip(clip.id)
-        try:
-            sound = load_clip(clip, embedder.sampling_rate, resample=resample)
-        except AudioFileError as error:
-            results.append(ClipResult(role, clip.id, clip.prompt, clip.label, fault=str(error)))
-            continue
-        features.append(embedder.analyse(sound.waveform))
-        notes = (*sound.notes, *(["zero-padded to 0.975 s"] if is_padded(sound.waveform) else []))
-        predicted = classifier.predict(features[-1].tags) if classifier else None
-        seconds = sound.waveform.size / embedder.sampling_rate
-        results.append(
-            ClipResult(role, clip.id, clip.prompt, clip.label, seconds, predicted, notes)
+    Raises:
+        InputError: saying which embedder does.
+    """
+    if label_set is not None and not names:
+        raise InputError(
+            f"label set {label_set!r} needs an embedder that names classes; add --embedder yamnet"
         )
-    return _Judged(features, results, *_accuracy(results, classifier))
-
-
-def _accuracy(
-    results: Sequence[ClipResult], classifier: TagClassifier | None
-) -> tuple[Accuracy | None, int]:
-    if classifier is None:
-        return None, 0
-    usable = [(r.predicted, r.label) for r in results if r.predicted is not None]
-    pairs = [(predicted, _canonical(label)) for predicted, label in usable if label is not None]
-    unlabelled = len(usable) - len(pairs)
-    if not pairs:
-        return None, unlabelled
-    predictions, truth = zip(*pairs, strict=True)
-    return tag_accuracy(predictions, truth, labels=classifier.labels), unlabelled
-
-
-def _distances(
-    generated: Sequence[ClipFeatures], reference: Sequence[ClipFeatures]
-) -> tuple[FrechetResult, ...]:
-    for role, features in (("generated", generated), ("reference", reference)):
-        if not features:
-            raise InputError(f"no clip of the {role} set can be used; check format and rate")
-    one, two = ([clip.embeds for clip in features] for features in (generated, reference))
-    return frechet(one, two), frechet(one, two, components=PROJECTED_COMPONENTS)
-
-
-def _summary(role: str, judged: _Judged) -> SetSummary:
-    return SetSummary(
-        role=role,
-        used=len(judged.features),
-        refused=sum(result.fault is not None for result in judged.results),
-        changed=sum(bool(result.notes) for result in judged.results),
-        patches=sum(len(clip.embeds) for clip in judged.features),
-        seconds=sum(result.seconds for result in judged.results),
-        accuracy=judged.accuracy,
-        unlabelled=judged.unlabelled,
-    )

