@@ -18,7 +18,7 @@ class MelConfig:
 
     Attributes:
         sampling_rate: in Hz.
-        n_fft: samples in a window.
+        n_fft: samples in a transform.
         hop_length: samples between frames.
         n_mels: mel bins M.
         f_min_in_hz: where the lowest filter begins.
@@ -29,6 +29,7 @@ class MelConfig:
             the middle of hop k.
         power_offset: added to the power before its root is taken.
         clip: whether the waveform is clipped to [-1, 1].
+        win_length: samples in a window, amid zeros where it is shorter; None: as many as n_fft.
     """
 
     sampling_rate: int = 16000
@@ -42,6 +43,7 @@ class MelConfig:
     centred: bool = False
     power_offset: float = 0.0
     clip: bool = False
+    win_length: int | None = None
 
 
 AUDIOLDM_MEL = MelConfig(hop_length=160, n_mels=64, log="ln", centred=True, clip=True)
@@ -57,6 +59,11 @@ def mel_filterbank(config: MelConfig) -> Tensor:
     Source: Slaney, Auditory Toolbox (1998); the same numbers as ``librosa.filters.mel`` with its
     default arguments.
     """
+    with torch.device("cpu"):  # also where a module is built without its values
+        return _triangles(config)
+
+
+def _triangles(config: MelConfig) -> Tensor:
     low, high = _hz_to_mel(config.f_min_in_hz), _hz_to_mel(config.f_max_in_hz)
     points = torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64)
     edges = _mel_to_hz(points)
@@ -67,6 +74,15 @@ def mel_filterbank(config: MelConfig) -> Tensor:
     triangles = torch.minimum(rising, falling).clamp_min(0)
     area = 2.0 / (edges[2:] - edges[:-2])
     return (triangles * area[:, None]).float()
+
+
+def _window(config: MelConfig) -> Tensor:
+    length = config.n_fft if config.win_length is None else config.win_length
+    if not 1 <= length <= config.n_fft:
+        raise InputError(f"win_length is {length}; allowed: 1 to n_fft, {config.n_fft}")
+    before = (config.n_fft - length) // 2
+    after = config.n_fft - length - before
+    return nn.functional.pad(torch.hann_window(length), (before, after))
 
 
 def _hz_to_mel(hz: float) -> float:
@@ -94,7 +110,7 @@ class LogMel(nn.Module):
     def __init__(self, config: MelConfig):
         super().__init__()
         self.config = config
-        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.register_buffer("window", _window(config), persistent=False)
         self.register_buffer("filterbank", mel_filterbank(config), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:

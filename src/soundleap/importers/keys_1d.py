@@ -108,8 +108,16 @@ def autoencoder1d_config(
         blocks=_count(published, r"encoder\.down\.0\.block\.(\d+)\."),
         kernel_size=kernel_size,
         down_levels=tuple(i for i, name in enumerate(downs) if name in published),
+        encoder_attention=attention_levels(published, "encoder.down"),
+        decoder_attention=attention_levels(published, "decoder.up"),
         scale_factor=scale_factor,
     )
+
+
+def attention_levels(published: Mapping[str, Tensor], side: str) -> tuple[int, ...]:
+    """Read off an autoencoder's weights which levels attend; `side` is where their names begin."""
+    pattern = re.compile(rf"{re.escape(side)}\.(\d+)\.attn\.")
+    return tuple(sorted({int(found[1]) for name in published if (found := pattern.match(name))}))
 
 
 def autoencoder1d_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -37,6 +37,8 @@ class Autoencoder1dConfig:
         blocks: residual blocks at each level of the encoder; the decoder has one more.
         kernel_size: of the encoder's convolutions and of both networks' outermost ones, odd.
         down_levels: levels after which time is halved, counted from 0, not the last.
+        encoder_attention: levels of the encoder that attend after each block; none as published.
+        decoder_attention: the same for the decoder.
         scale_factor: what latents are multiplied by, so that they have about unit variance.
         fixed_length: None, sounds of any length.
     """
@@ -50,6 +52,8 @@ class Autoencoder1dConfig:
     blocks: int = 2
     kernel_size: int = 5
     down_levels: tuple[int, ...] = (0,)
+    encoder_attention: tuple[int, ...] = ()
+    decoder_attention: tuple[int, ...] = ()
     scale_factor: float = 1.0
     fixed_length: None = None
 
@@ -71,6 +75,10 @@ class Autoencoder1dConfig:
         if not set(self.down_levels) <= set(range(len(self.multipliers) - 1)):
             last = len(self.multipliers) - 2
             raise InputError(f"down_levels is {self.down_levels}; allowed: levels 0 to {last}")
+        for name in ("encoder_attention", "decoder_attention"):
+            if not set(getattr(self, name)) <= set(range(len(self.multipliers))):
+                last = len(self.multipliers) - 1
+                raise InputError(f"{name} is {getattr(self, name)}; allowed: levels 0 to {last}")
         if not 0 < self.scale_factor < float("inf"):
             raise InputError(f"scale_factor is {self.scale_factor}; it must be above 0")
 
@@ -94,7 +102,13 @@ class Encoder(nn.Module):
         side = kernel_size // 2
         self.conv_in = nn.Conv1d(config.n_mels, config.width, kernel_size, padding=side)
         self.down = nn.ModuleList(
-            Level((inward, outward), config.blocks, kernel_size, downsample=i in config.down_levels)
+            Level(
+                (inward, outward),
+                config.blocks,
+                kernel_size,
+                attend=i in config.encoder_attention,
+                downsample=i in config.down_levels,
+            )
             for i, (inward, outward) in enumerate(
                 zip((config.width, *widths), widths, strict=False)
             )
@@ -121,7 +135,13 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv1d(config.inner_channels, widths[-1], kernel_size, padding=side)
         self.mid = Middle(widths[-1], 3)
         self.up = nn.ModuleList(
-            Level((inward, outward), config.blocks + 1, 3, upsample=i - 1 in config.down_levels)
+            Level(
+                (inward, outward),
+                config.blocks + 1,
+                3,
+                attend=i in config.decoder_attention,
+                upsample=i - 1 in config.down_levels,
+            )
             for i, (inward, outward) in enumerate(
                 zip((*widths[1:], widths[-1]), widths, strict=True)
             )

@@ -84,7 +84,7 @@ class Upsample(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks at one resolution, then perhaps a change of it."""
+    """Residual blocks at one resolution, perhaps with attention each; then perhaps a change of it."""
 
     def __init__(
         self,
@@ -92,6 +92,7 @@ class Level(nn.Module):
         blocks: int,
         kernel_size: int,
         *,
+        attend: bool = False,
         downsample: bool = False,
         upsample: bool = False,
     ):
@@ -101,13 +102,15 @@ class Level(nn.Module):
             ResidualBlock(inward if i == 0 else outward, outward, kernel_size)
             for i in range(blocks)
         )
+        self.attn = nn.ModuleList(AttentionBlock(outward) for _ in range(blocks * attend))
         self.downsample = Downsample(outward) if downsample else None
         self.upsample = Upsample(outward) if upsample else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, W, F]`` to the next level's shape."""
-        for block in self.block:
+        for i, block in enumerate(self.block):
             x = block(x)
+            x = self.attn[i](x) if len(self.attn) else x
         for change in (self.downsample, self.upsample):
             if change is not None:
                 x = change(x)

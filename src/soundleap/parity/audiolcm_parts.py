@@ -14,6 +14,7 @@ from torch import Tensor
 from soundleap.audio.mel import NAT_MEL
 from soundleap.diffusion import sinusoidal_embedding
 from soundleap.importers.keys_1d import (
+    attention_levels,
     autoencoder1d_state,
     bigvgan_config,
     bigvgan_state,
@@ -130,6 +131,8 @@ class Autoencoder(Family):
             blocks=dims["num_res_blocks"],
             kernel_size=dims["kernel_size"],
             down_levels=tuple(dims["down_layers"]),
+            encoder_attention=attention_levels(self.item.weights, "encoder.down"),
+            decoder_attention=attention_levels(self.item.weights, "decoder.up"),
         )
         return filled(Autoencoder1d(config), autoencoder1d_state(self.item.weights))
 

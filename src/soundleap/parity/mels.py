@@ -13,7 +13,7 @@ from soundleap.audio.stft import fourier_basis
 
 from .compare import Kind
 from .family import Family, output
-from .items import ParityError, supported
+from .items import ParityError
 
 
 class FrontEnd(Family):
@@ -41,12 +41,12 @@ class AudioLDM(FrontEnd):
     def front_end(self) -> LogMel:
         """The front-end."""
         values = self.item.constructor
-        supported(values, win_length=values["filter_length"])
         return LogMel(
             replace(
                 AUDIOLDM_MEL,
                 sampling_rate=values["sampling_rate"],
                 n_fft=values["filter_length"],
+                win_length=values["win_length"],
                 hop_length=values["hop_length"],
                 n_mels=values["n_mel_channels"],
                 f_min_in_hz=values["mel_fmin"],
@@ -104,12 +104,12 @@ class AudioLCM(FrontEnd):
     def front_end(self) -> LogMel:
         """The front-end."""
         values = self.item.constructor
-        supported(values, win_size=values["fft_size"])
         return LogMel(
             replace(
                 NAT_MEL,
                 sampling_rate=values["audio_sample_rate"],
                 n_fft=values["fft_size"],
+                win_length=values["win_size"],
                 hop_length=values["hop_size"],
                 n_mels=values["audio_num_mel_bins"],
                 f_min_in_hz=values["fmin"],
