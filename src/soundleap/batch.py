@@ -16,7 +16,6 @@ from soundleap.diffusion import sample_generators
 from soundleap.diffusion.sampling import SampleCallback
 from soundleap.errors import InputError, NotFiniteError
 from soundleap.latents import Conditions, LatentSampler
-from soundleap.models.seams import Text
 from soundleap.parts import LoadedParts
 from soundleap.plans import latents_length, timesteps_of
 from soundleap.requests import Sample
@@ -166,7 +165,7 @@ class Batch:
         return [waveform[i, :, :end].numpy().copy() for i, end in enumerate(ends)]
 
 
-def check_tokens(sample: Sample, encoder: Text) -> None:
+def check_tokens(sample: Sample, encoder: Any) -> None:
     """Check that a sample's texts fit a text encoder.
 
     Raises:
@@ -175,16 +174,21 @@ def check_tokens(sample: Sample, encoder: Text) -> None:
     for name in ("prompt", "negative_prompt"):
         text = getattr(sample, name)
         tokens = encoder.tokens(text or "")
-        if len(tokens) > encoder.max_tokens:
-            raise InputError(
-                f"{name} has {len(tokens)} tokens; allowed: at most {encoder.max_tokens}: "
-                "shorten it"
-            )
+        _check_count(name, len(tokens), encoder.max_tokens)
         if text and set(tokens) <= {"[UNK]"}:
             raise InputError(
                 f"{name} {text!r} holds no word that this model's text encoder knows; "
                 "say it in English"
             )
+
+    if sample.struct_prompt:
+        count = len(encoder.struct_tokens(sample.struct_prompt))
+        _check_count("struct_prompt", count, encoder.max_struct_tokens)
+
+
+def _check_count(name: str, count: int, most: int) -> None:
+    if count > most:
+        raise InputError(f"{name} has {count} tokens; allowed: at most {most}: shorten it")
 
 
 def check_finite(value: Tensor, source: str) -> None:

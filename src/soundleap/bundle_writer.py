@@ -87,7 +87,7 @@ def save_bundle(
     """
     target = Path(folder)
     types: dict[str, StoredType] = {**STORED_TYPES, **(dtypes or {})}
-    with _new_folder(target) as partial:
+    with new_folder(target) as partial:
         files = {
             name: _save_part(partial, name, module, config, types[name])
             for name, module, config in _modules(parts)
@@ -145,7 +145,7 @@ def _copy_text(folder: Path, source: Path) -> TextPart:
 
 
 @contextmanager
-def _new_folder(target: Path) -> Generator[Path]:
+def new_folder(target: Path) -> Generator[Path]:
     """Give a folder beside the target that becomes the target if the block succeeds."""
     partial = target.parent / f".soundleap-{secrets.token_hex(4)}.partial"
     try:

@@ -20,6 +20,7 @@ from soundleap.diffusion.sampling import SampleCallback
 from soundleap.errors import unknown_name
 from soundleap.output import AudioOutput, scale_down
 from soundleap.parts import LoadedParts
+from soundleap.plans import timesteps_of
 from soundleap.progress import progress_bar
 from soundleap.requests import Request, Sample, complete_all, requests_from_lists
 from soundleap.resolve import open_model
@@ -230,7 +231,7 @@ class TextToAudio:
         Raises:
             InputError: for the first value that is not allowed; says which request if several.
         """
-        return complete_all(requests, self.manifest, self._check_tokens)
+        return complete_all(requests, self.manifest, self._check)
 
     @torch.no_grad()
     def run(
@@ -269,5 +270,6 @@ class TextToAudio:
         ]
         return [audio for audio, _ in scaled], metadata, batch.stages.seconds
 
-    def _check_tokens(self, sample: Sample) -> None:
+    def _check(self, sample: Sample) -> None:
         check_tokens(sample, self.text_encoder)
+        timesteps_of(sample, self.manifest)

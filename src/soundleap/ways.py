@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from soundleap.structured import How
 
 MAX_GUIDANCE_POST = 20.0
+logger = logging.getLogger(__name__)
 
 
 def filled_way(request: Request, sampling: Sampling, network: NetworkName) -> dict[str, Any]:
@@ -25,6 +27,8 @@ def filled_way(request: Request, sampling: Sampling, network: NetworkName) -> di
     struct_prompt, solver = request.struct_prompt, request.solver
     if struct_prompt is not None and not sampling.structured_captions:
         raise InputError("this model reads no struct_prompt; leave it out")
+    if struct_prompt:
+        _check_structure(struct_prompt)
     if struct_prompt is None and sampling.structured_captions:
         from soundleap.structured import structure_all
 
@@ -36,6 +40,14 @@ def filled_way(request: Request, sampling: Sampling, network: NetworkName) -> di
     if solver is None and network == "teacher":
         solver = sampling.teacher_solver
     return {"struct_prompt": struct_prompt, "solver": solver}
+
+
+def _check_structure(struct_prompt: str) -> None:
+    """Refuse a structured caption that does not parse; log what is odd about one that does."""
+    from soundleap.structured import parse_events
+
+    for warning in parse_events(struct_prompt).warnings:
+        logger.warning("struct_prompt: %s", warning)
 
 
 def check_way(sample: Sample, manifest: Manifest) -> None:

@@ -85,7 +85,8 @@ class Codec(nn.Module):
             raise InputError(
                 f"waveform is {shape}; needed: [B, 1, S] with S a multiple of {unit} (Codec.pad)"
             )
-        return self.latent.encode(self.front_end(waveform[:, 0]))
+        frames = shape[2] // self.front_end.config.hop_length  # centred windows make one more
+        return self.latent.encode(self.front_end(waveform[:, 0])[..., :frames])
 
     def decode(
         self,

@@ -25,5 +25,6 @@ def stock_class(module: str, name: str) -> Any:
         if error.name != package:
             raise
         raise SoundleapError(
-            f"this model needs the package {package}; install it with: pip install {package}"
+            f"this model needs the package {package}; install what published systems need with: "
+            "pip install 'soundleap[published]'"
         ) from None
