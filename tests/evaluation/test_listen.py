@@ -224,9 +224,15 @@ def test_command_line(systems, tmp_path, capsys):
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-def test_the_script_of_the_page_parses(tmp_path):
-    from soundleap.evaluation.listen_page import _asset
-
-    script = tmp_path / "page.js"
-    script.write_text(_asset("js"), "utf-8")
-    subprocess.run(["node", "--check", str(script)], check=True, capture_output=True)
+def test_the_script_of_the_page_parses_and_unseals(systems, tmp_path):
+    data, text = read_page(make_listening_test(*systems, tmp_path / "page.html").page)
+    script = text.rsplit("<script>", 1)[1].split("</script>")[0]
+    file = tmp_path / "page.js"
+    file.write_text(script, "utf-8")
+    subprocess.run(["node", "--check", str(file)], check=True, capture_output=True)
+    function = re.search(r"function unseal\(\) \{.*?\n  \}", script, re.S)
+    assert function is not None
+    sealed = json.dumps({"page": data["page"], "sealed": data["sealed"]})
+    code = f"const data = {sealed};\n{function[0]}\nconsole.log(JSON.stringify(unseal()))"
+    run = subprocess.run(["node", "-e", code], check=True, capture_output=True, text=True)
+    assert json.loads(run.stdout) == truth(data)

@@ -216,6 +216,7 @@ class EvaluationProtocol(Strict):
             "caption_rule": self.caption_rule,
             "notes": list(self.notes),
             **self._settings(),
+            "metrics": list(self.metrics or ["all that apply"]),
         }
 
     def to_json(self) -> str:

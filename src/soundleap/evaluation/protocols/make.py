@@ -77,6 +77,7 @@ def make_sounds(
     rows = _claim(root, system)
     waiting = [i for i, clip in enumerate(protocol.clips) if clip.id not in rows]
     kept = len(rows)
+    machine = _machine(generator)
     if waiting:
         generator.warm_up(samples[0].network)  # loading is no work for a sound
     for position, result in generator.stream([requests[i] for i in waiting]):
@@ -88,7 +89,8 @@ def make_sounds(
     ordered = [rows[clip.id] for clip in protocol.clips]
     write_bytes(root / MANIFEST, _lines(ordered).encode(), overwrite=True)
     factor = sum(r["work_seconds"] for r in ordered) / sum(r["seconds"] for r in ordered)
-    text = json.dumps(system | {"seconds_per_second": round(factor, 5)}, indent=1) + "\n"
+    measured = {"seconds_per_second": round(factor, 5), "machine": machine}
+    text = json.dumps(system | measured, indent=1) + "\n"
     write_bytes(root / SYSTEM_FILE, text.encode(), overwrite=True)
     return MakeReport(len(waiting), kept, factor, root)
 
@@ -124,10 +126,16 @@ def _system(
         "model_fingerprint": manifest.fingerprint,
         **settings,
         "seed": seed,
-        "device": generator.pipeline.device.type,
         "protocol": protocol.name,
         "protocol_hash": protocol.hash,
     }
+
+
+def _machine(generator: Generator) -> dict[str, Any]:
+    """Say where the seconds are measured; of a run that was resumed, where its end was."""
+    from soundleap.bench.machine import describe_machine
+
+    return describe_machine(generator.pipeline.device).model_dump(mode="json")
 
 
 def _claim(root: Path, system: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -140,7 +148,7 @@ def _claim(root: Path, system: dict[str, Any]) -> dict[str, dict[str, Any]]:
         return {}
     there = _read_json(place.read_text("utf-8"), place)
     for key, value in system.items():
-        if there.get(key) != value and key != "device":
+        if there.get(key) != value:
             raise InputError(
                 f"{root} holds sounds made with {key} {there.get(key)!r}, not {value!r}; choose "
                 "another folder"
