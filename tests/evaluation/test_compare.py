@@ -9,7 +9,8 @@ from records import STAMP, make_record
 
 from soundleap.cli.main import main
 from soundleap.errors import InputError
-from soundleap.evaluation.compare import bootstrap_mean, check_comparable, compare_records
+from soundleap.evaluation.compare import bootstrap_mean, compare_records
+from soundleap.evaluation.compare_checks import check_comparable
 from soundleap.evaluation.compare_report import (
     comparison_markdown,
     comparison_page,
@@ -88,6 +89,18 @@ def test_missing_clips_and_warnings_are_told(systems):
     notes = compare_records([systems[0], replace(systems[1], clips=clips)]).notes
     assert "two has 3 of 4 clips: its numbers cover fewer." in notes
     assert notes.count("all: Fréchet distance, yamnet: few rows") == 1
+
+
+def test_speeds_of_other_machines_are_told(systems):
+    def on(record, cpu, load):
+        machine = {"cpu": cpu, "device": "cpu", "threads": 2, "load_before": load}
+        return replace(record, system={**record.system, "machine": machine})
+
+    same = compare_records([on(systems[0], "x", 0.1), on(systems[1], "x", 0.2)])
+    assert not any("machines" in note or "load" in note for note in same.notes)
+    notes = compare_records([on(systems[0], "x", 0.1), on(systems[1], "y", 3.0)]).notes
+    assert any("different machines" in note for note in notes)
+    assert any(note.startswith("two: its speed was measured beside other work") for note in notes)
 
 
 def test_differences_are_paired(systems):

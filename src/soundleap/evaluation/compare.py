@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,11 +12,8 @@ import numpy as np
 
 from soundleap.errors import InputError
 from soundleap.evaluation import report_values as values
+from soundleap.evaluation.compare_checks import check_comparable, comparison_notes
 from soundleap.evaluation.record import EvaluationRecord, MetricValue
-
-FREE_SETTINGS = ("bootstrap", "embedders", "metrics", "seed")
-"""Settings that may differ: they change intervals and what was computed, not what a number means.
-(The seed also draws the subsets of "fd-inf"; that is told.)"""
 
 DRAWS = 2000
 QUANTILES = (0.025, 0.975)
@@ -111,83 +108,9 @@ def compare_records(records: Sequence[EvaluationRecord]) -> Comparison:
         names=names,
         rows=tuple(_rows(named)),
         differences=tuple(_differences(named)),
-        notes=tuple(_notes(named, names)),
+        notes=tuple(comparison_notes(named, names)),
         records=tuple(named),
     )
-
-
-def check_comparable(records: Sequence[EvaluationRecord]) -> None:
-    """Refuse evaluations whose numbers mean different things.
-
-    Compared are the protocol's hash, the settings that change numbers, the files of the recordings
-    that were used, and the weights of judges of the same name.
-
-    Raises:
-        InputError: naming the first difference.
-    """
-    first = records[0]
-    for other in records[1:]:
-        pair = f"{values.system_name(first)!r} and {values.system_name(other)!r}"
-        if _protocol_hash(first) != _protocol_hash(other):
-            raise InputError(
-                f"{pair} were measured under different protocols ({_told(first)} and "
-                f"{_told(other)}): numbers can't be compared; evaluate both under one"
-            )
-        different = _different_settings(first.settings, other.settings)
-        if different:
-            name, one, two = different
-            raise InputError(
-                f"{pair} were measured with different settings: {name} is {one!r} and {two!r}"
-            )
-        _check_judges(first, other, pair)
-        _check_recordings(first, other, pair)
-
-
-def _protocol_hash(record: EvaluationRecord) -> str | None:
-    return record.protocol.hash if record.protocol else None
-
-
-def _told(record: EvaluationRecord) -> str:
-    return values.stamp(record) if record.protocol else "no protocol"
-
-
-def _different_settings(
-    one: Mapping[str, Any], two: Mapping[str, Any]
-) -> tuple[str, Any, Any] | None:
-    for name in sorted({*one, *two}.difference(FREE_SETTINGS)):
-        if one.get(name) != two.get(name):
-            return name, one.get(name), two.get(name)
-    return None
-
-
-def _check_judges(one: EvaluationRecord, two: EvaluationRecord, pair: str) -> None:
-    theirs = {embedder.name: embedder for embedder in two.embedders}
-    for embedder in one.embedders:
-        other = theirs.get(embedder.name, embedder)
-        if embedder.weights_sha256 != other.weights_sha256:
-            raise InputError(
-                f"{pair} were judged by different weights of {embedder.name}: SHA-256 "
-                f"{embedder.weights_sha256[:12]} and {other.weights_sha256[:12]}"
-            )
-
-
-def _check_recordings(one: EvaluationRecord, two: EvaluationRecord, pair: str) -> None:
-    ours, theirs = (_recordings(record) for record in (one, two))
-    if ours is None or theirs is None or ours == theirs:
-        return
-    changed = [name for name in ours if name in theirs and ours[name] != theirs[name]]
-    only = ours.keys() ^ theirs.keys()
-    raise InputError(
-        f"{pair} were compared with different recordings: {len(changed)} files differ and "
-        f"{len(only)} were used by one alone, first {sorted([*changed, *only])[0]!r}"
-    )
-
-
-def _recordings(record: EvaluationRecord) -> dict[str, str] | None:
-    """Hash of each recording that was used, by id; None if the record does not tell all of them."""
-    rows = values.used(record, "reference")
-    hashes = {clip.id: clip.sha256 for clip in rows if clip.sha256 is not None}
-    return hashes if rows and len(hashes) == len(rows) else None
 
 
 def _with_names(records: Sequence[EvaluationRecord]) -> list[EvaluationRecord]:
@@ -267,33 +190,3 @@ def _scores(record: EvaluationRecord) -> dict[str, dict[str, float]]:
         for key, value in clip.scores.items():
             found.setdefault(key, {})[clip.id] = value
     return found
-
-
-def _notes(records: Sequence[EvaluationRecord], names: Sequence[str]) -> list[str]:
-    notes: list[str] = []
-    if records[0].protocol is None:
-        notes.append("No protocol: only the settings are known to be the same, not the lists.")
-    ids = [{clip.id for clip in values.used(record, "generated")} for record in records]
-    everything = set[str]().union(*ids)
-    notes += [
-        f"{name} has {len(mine)} of {len(everything)} clips: its numbers cover fewer."
-        for name, mine in zip(names, ids, strict=True)
-        if everything and len(mine) < len(everything)
-    ]
-    if len({record.settings.get("seed") for record in records}) > 1:
-        notes.append("Seeds differ: intervals and fd-inf were drawn differently.")
-    if any(_recordings(record) is None for record in records):
-        notes.append("Hashes of the recordings are not recorded: equal files were not checked.")
-    return notes + _shared_warnings(records, names)
-
-
-def _shared_warnings(records: Sequence[EvaluationRecord], names: Sequence[str]) -> list[str]:
-    """List every warning once, with the systems that it is about."""
-    about: dict[str, list[str]] = {}
-    for name, record in zip(names, records, strict=True):
-        for text in values.warnings(record):
-            about.setdefault(text, []).append(name)
-    return [
-        f"{'all' if len(who) == len(names) else ', '.join(who)}: {text}"
-        for text, who in about.items()
-    ]

@@ -43,7 +43,7 @@ def write_report(
     Raises:
         InputError: for a limit out of range, or `others` that can't be compared with it.
     """
-    from soundleap.evaluation.compare import check_comparable
+    from soundleap.evaluation.compare_checks import check_comparable
 
     check_range("audio_megabytes", audio_megabytes, 0, MOST_MEGABYTES, "MB")
     if others:

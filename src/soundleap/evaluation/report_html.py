@@ -100,6 +100,9 @@ def _notes(record: EvaluationRecord) -> str:
         )
     )
     warned = values.warnings(record)
+    slow = values.speed_note(record.system)
+    if slow:
+        warned.append(f"{values.system_name(record)}: {slow}")
     if values.ours(record):
         warned.append(
             f"Judges marked as {values.OURS} come from the same project as the system; "

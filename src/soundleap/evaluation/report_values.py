@@ -9,6 +9,8 @@ from typing import Any
 from soundleap.evaluation.record import ClipRow, EvaluationRecord, MetricValue
 
 SHORT_HASH = 12
+BUSY = 1.0
+"""Load before a measurement from which on it is told."""
 
 NAMES = {
     "fd": "Fréchet distance",
@@ -174,6 +176,15 @@ def steps(system: Mapping[str, Any]) -> float | None:
     """Network queries (or solver steps) of a system, if it tells."""
     value = system.get("num_inference_steps")
     return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def speed_note(system: Mapping[str, Any]) -> str | None:
+    """Say that a system's speed was measured beside other work, if it tells so."""
+    machine = system.get("machine")
+    load = machine.get("load_before") if isinstance(machine, Mapping) else None
+    if seconds_per_second(system) is None or not isinstance(load, int | float) or load < BUSY:
+        return None
+    return f"its speed was measured beside other work (load {load:.1f}) and may be too slow"
 
 
 def joined(parts: Iterable[str]) -> str:
