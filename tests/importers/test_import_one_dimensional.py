@@ -230,7 +230,7 @@ def test_the_command(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([*command, "--dtype", "fp16", "--name", "mine"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Make-An-Audio 2: MIT")
-    assert lines[-1].startswith(f"{out}: make-an-audio-2, teacher, ")
+    assert lines[-1].startswith(f"{out}: mine (version 1), teacher, ")
     assert Bundle(out).manifest.name == "mine"
     for extra, message in (
         (["--family", "tangoo"], "unknown family 'tangoo'; did you mean 'tango'?"),
@@ -288,5 +288,6 @@ def test_from_the_hubs_cache(
     assert main(["import", "someone/AudioLCM", out]) == 0
     manifest = Bundle(out).manifest
     assert (manifest.kind, manifest.name) == ("audiolcm", "audiolcm")
+    assert manifest.provenance["hub"] == {"repository": "someone/AudioLCM", "revision": repo.name}
     assert main(["import", "someone/Nothing", str(tmp_path / "none")]) == 1
     assert "can't fetch someone/Nothing from the hub" in capsys.readouterr().err

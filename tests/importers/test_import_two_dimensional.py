@@ -311,6 +311,12 @@ def test_copies_and_settings_that_are_not_there(training: tuple[State, State]) -
     ):
         with pytest.raises(BundleError, match=message):
             _networks(training[1], _options(""), **settings)
+    first = {name: x for name, x in training[1].items() if "target" not in name}
+    with pytest.raises(BundleError, match="first stage"):
+        _networks(first, _options(""))
+    tuned = {**training[1], "ema_vae_decoder.conv_in.bias": torch.zeros(1)}
+    with pytest.raises(BundleError, match="its own autoencoder"):
+        _networks(tuned, _options(""))
     assert sampling(6).grid == pytest.approx((0, 199.8, 399.6, 599.4, 799.2, 999))
 
 

@@ -99,7 +99,8 @@ def import_model(
         made = convert(source, out, options, tell=typer.echo, watch=_bars(quiet))
     manifest = made.manifest
     networks, size = ", ".join(manifest.networks), manifest.size_in_bytes / 1e6
-    typer.echo(f"{made.folder}: {manifest.kind}, {networks}, {size:.1f} MB")
+    version = f"version {manifest.version}" if manifest.version[0].isdigit() else manifest.version
+    typer.echo(f"{made.folder}: {manifest.name} ({version}), {networks}, {size:.1f} MB")
 
 
 def _check(name: str, value: str | None, known: Any) -> None:

@@ -15,7 +15,6 @@ from soundleap.importers.checkpoint import Checkpoint, open_checkpoint
 from soundleap.importers.files import SUMMARY_FILE, training_files
 from soundleap.importers.sources import Watch
 
-UNPACKED_FILE = "unpacked.bin"
 _PIECE = 1 << 20
 _SPARE = 64 << 20
 """Bytes that must stay free beside what is written."""
@@ -63,7 +62,7 @@ def open_archive(path: Path, scratch: Path, watch: Watch) -> Archive:
 
     Args:
         path: the zip.
-        scratch: folder on the disk that is written to; the file in it is to be deleted after use.
+        scratch: folder on the disk that is written to.
         watch: shows progress.
 
     Raises:
@@ -77,7 +76,7 @@ def open_archive(path: Path, scratch: Path, watch: Watch) -> Archive:
                 start = _start(path, member)
                 checkpoint = open_checkpoint(path, start, member.file_size)
             else:
-                unpacked = scratch / UNPACKED_FILE
+                unpacked = scratch / "unpacked.bin"
                 _unpack(archive, member, unpacked, watch)
                 checkpoint = open_checkpoint(unpacked)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:

@@ -31,9 +31,16 @@ _LEGACY = (
     ("consistency_unet", "student_unet"),
     ("diffusion_unet", "teacher_unet"),
 )
-_KNOWN = ("text_encoder.", "teacher_unet.", "student_", "vae.", "loss.", "unet.", *(
-    f"ema_vae_{part}." for part in ("decoder", "pqconv")
-))  # fmt: skip
+_TUNED_VAE = ("ema_vae_decoder.", "ema_vae_pqconv.")
+_KNOWN = (
+    *("text_encoder.", "teacher_unet.", "student_", "unet.", "vae.", "loss."),
+    *_TUNED_VAE,
+)
+_OWN_VAE = (
+    "this model was trained with its own autoencoder, which is not supported; give --vae with the "
+    "autoencoder that it started from, if that will do"
+)
+_FIRST_STAGE = "this is a student of the first stage, which does not give sounds in one query"
 
 
 def sampling(grid_points: int = GRID_POINTS, guided: bool = True) -> Sampling:
@@ -106,6 +113,7 @@ def training_networks(
     _check_settings(settings, options)
     tensors = current_names(checkpoint)
     check_known(Checkpoint(checkpoint.path, tensors, {}, None), _KNOWN, ())
+    _check_copies(tensors, options)
     which = options.which or "ema"
     prefixes = {**COPIES, "teacher": "teacher_unet."}
     here = [copy for copy, prefix in prefixes.items() if _under(tensors, prefix)]
@@ -160,12 +168,18 @@ def _check_settings(settings: Mapping[str, Any], options: Options) -> None:
     if settings.get("use_karras"):
         raise BundleError("this model was trained on a Karras grid, which is not supported")
     if settings.get("finetune_vae") and options.vae is None:
-        raise BundleError(
-            "this model was trained with its own autoencoder, which is not supported; give "
-            "--vae with the autoencoder that it started from, if that will do"
-        )
+        raise BundleError(_OWN_VAE)
     if settings.get("stage") == 1:
-        raise BundleError("this is a model of the first stage, which only guides the second")
+        raise BundleError(_FIRST_STAGE)
+
+
+def _check_copies(tensors: Mapping[str, Tensor], options: Options) -> None:
+    """Find out from the names what the settings would tell, where there are none."""
+    if any(name.startswith(_TUNED_VAE) for name in tensors) and options.vae is None:
+        raise BundleError(_OWN_VAE)
+    here = {copy for copy, prefix in COPIES.items() if _under(tensors, prefix)}
+    if here == {"student", "ema"} and options.which != "teacher":  # the second stage has a target
+        raise BundleError(_FIRST_STAGE)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

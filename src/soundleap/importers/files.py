@@ -33,6 +33,7 @@ class Chosen:
         vae: with the autoencoder (and AudioLDM's vocoder).
         vocoder: AudioLCM's; its settings lie beside it.
         extra: other files that are needed beside these.
+        revision: of the repository on the hub.
     """
 
     main: str
@@ -40,6 +41,7 @@ class Chosen:
     vae: str | None = None
     vocoder: str | None = None
     extra: tuple[str, ...] = ()
+    revision: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ def find(source: str) -> tuple[Chosen, HubId | None]:
 
 def fetch_chosen(chosen: Chosen, hub_id: HubId) -> Chosen:
     """Fetch the picked files of a repository; gives their paths."""
-    return chosen.under(fetch(hub_id.repo, chosen.names))
+    folder = fetch(hub_id.repo, chosen.names)  # the hub's cache names it after the revision
+    return replace(chosen.under(folder), revision=folder.name)
 
 
 def open_file(chosen: Chosen, wanted: Family | None) -> Opened:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from soundleap.bundle import Bundle
 from soundleap.bundle_schema import Family
 from soundleap.bundle_writer import new_folder
 from soundleap.errors import InputError
-from soundleap.importers.archive import UNPACKED_FILE, is_archive
+from soundleap.importers.archive import is_archive
+from soundleap.importers.files import Chosen
 from soundleap.importers.hub import HubId
 from soundleap.importers.licences import LICENCES, notice
 from soundleap.importers.one_dimensional import plan_one_dimensional
@@ -56,27 +60,32 @@ def import_model(
     target, announcer = Path(out), _Announcer(tell or _silent)
     check_target(target)
     chosen, hub_id = find(str(source))
-    announcer.family(chosen.family if options.family is None else options.family)
+    announcer.family(options.family or chosen.family)
     if hub_id is not None:
         chosen = fetch_chosen(chosen, hub_id)
     packed = is_archive(Path(chosen.main))
     opened = None if packed else open_file(chosen, options.family)
     announcer.family("consistencytta" if opened is None else opened.family)
-    with new_folder(target) as scratch:
+    with new_folder(target) as folder, _scratch(target) as scratch:
         if opened is None:
             opened = open_packed(chosen, options.family, scratch, watch)
             announcer.family(opened.family)
-        plan = make_plan(opened, options, _name(Path(chosen.main), hub_id, packed, opened))
+        plan = make_plan(opened, options, _name(chosen, hub_id, packed, opened))
         check_plan(plan)
         plan.release()
-        files = [Path(chosen.main) if path.parent == scratch else path for path in plan.sources]
-        records = hash_sources(files, watch)
-        for record in records:
-            if "published" in record:
-                announcer.tell(f"{record['file']} is the published {record['published']}")
-        write_plan(scratch, plan, options.dtype, records, watch)
-        (scratch / UNPACKED_FILE).unlink(missing_ok=True)
+        if hub_id is not None:
+            plan.facts["hub"] = {"repository": hub_id.repo, "revision": chosen.revision}
+        records = _hash(plan, chosen, scratch, watch)
+        for record in (record for record in records if "published" in record):
+            announcer.tell(f"{record['file']} is the published {record['published']}")
+        write_plan(folder, plan, options.dtype, records, watch)
     return Bundle(target)
+
+
+def _hash(plan: Plan, chosen: Chosen, scratch: Path, watch: Watch) -> list[dict[str, Any]]:
+    """Measure the sources; for what was unpacked, the archive that it came in."""
+    files = [Path(chosen.main) if path.parent == scratch else path for path in plan.sources]
+    return hash_sources(files, watch)
 
 
 def make_plan(opened: Opened, options: Options, name: str) -> Plan:
@@ -90,6 +99,14 @@ def check_target(target: Path) -> None:
     """Raise `InputError` if a folder exists and is not empty, before any work is done."""
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"{target} exists and is not an empty folder; give another name")
+
+
+@contextmanager
+def _scratch(target: Path) -> Generator[Path]:
+    """Give a folder on the target's disk that is deleted afterwards, whatever happens."""
+    made = TemporaryDirectory(prefix=".soundleap-", dir=target.parent, ignore_cleanup_errors=True)
+    with made as name:
+        yield Path(name)
 
 
 class _Announcer:
@@ -106,9 +123,9 @@ class _Announcer:
                 self.tell(line)
 
 
-def _name(main: Path, hub_id: HubId | None, packed: bool, opened: Opened) -> str:
+def _name(chosen: Chosen, hub_id: HubId | None, packed: bool, opened: Opened) -> str:
     if packed:
-        return main.stem.lower()
+        return Path(chosen.main).stem.lower()
     return opened.family if hub_id is None else hub_id.repo.partition("/")[2].lower()
 
 

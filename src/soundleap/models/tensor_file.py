@@ -26,7 +26,7 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-_PIECE = 1 << 24
+_PIECE = 1 << 22
 """Numbers that are converted, checked and written at once."""
 
 
