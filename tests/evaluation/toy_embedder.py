@@ -10,7 +10,9 @@ import numpy as np
 
 from soundleap.evaluation.embedders.base import ClipFeatures, check_waveform, pad_to
 from soundleap.evaluation.record import EmbedderInfo
+from soundleap.evaluation.tags import ESC10
 
+CLASSES = tuple(name for names in ESC10.values() for name in names)
 INFO = EmbedderInfo(
     name="toy",
     description="band energies",
@@ -23,20 +25,18 @@ INFO = EmbedderInfo(
     licence="Apache-2.0",
     weights_sha256="0" * 64,
     source="tests",
-    classes=10,
+    classes=len(CLASSES),
     has_text=True,
 )
 PATCH = 4000
 
 
 class ToyEmbedder:
-    """Log energies of six bands every 0.25 s; ten classes named as those of ESC-10."""
+    """Log energies of six bands every 0.25 s; the classes that ESC-10 is mapped to."""
 
     def __init__(self, name: str = "toy", rate: int = 16000) -> None:
-        from soundleap.evaluation.tags import ESC10
-
         self.info = replace(INFO, name=name, sampling_rate=rate)
-        self.class_names = tuple(names[0] for names in ESC10.values())
+        self.class_names = CLASSES
         self.calls = 0
 
     def analyse(self, waveform: np.ndarray) -> ClipFeatures:
@@ -46,7 +46,7 @@ class ToyEmbedder:
         patches = padded[: len(padded) // PATCH * PATCH].reshape(-1, PATCH)
         power = np.abs(np.fft.rfft(patches))[:, 1:1981].reshape(len(patches), 6, 330)
         embeds = np.log((power**2).mean(axis=2) + 1e-9).astype(np.float32)
-        return ClipFeatures(embeds, np.tile(embeds, 2)[:, :10], notes)
+        return ClipFeatures(embeds, np.tile(embeds, 5)[:, : len(CLASSES)], notes)
 
     def embed_text(self, captions: Sequence[str]) -> np.ndarray:
         rows = []

@@ -163,7 +163,8 @@ def wilson_interval(correct: int, count: int, *, z: float = 1.959964) -> tuple[f
     rate, shrink = correct / count, 1 + z * z / count
     centre = (rate + z * z / (2 * count)) / shrink
     half = z / shrink * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return (0.0 if correct == 0 else low), (1.0 if correct == count else high)
 
 
 def pool(embeds: FloatArray) -> FloatArray:

@@ -149,7 +149,7 @@ def aisfx_mel(waveform: FloatArray) -> FloatArray:
     sum.
 
     Source: the settings of the published extractor (Essentia's FrameCutter, Windowing, MelBands);
-    the numbers agree with Essentia 2.1 to 2e-6.
+    the numbers agree with Essentia 2.1 to 5e-5.
     """
     count = -(-waveform.size // HOP) + 1
     padded = np.zeros((count - 1) * HOP + WINDOW)

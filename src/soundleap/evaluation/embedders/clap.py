@@ -35,6 +35,7 @@ from soundleap.evaluation.record import EmbedderInfo
 
 SAMPLING_RATE = 48000
 WINDOW_SAMPLES = 480000
+LOW_HZ, HIGH_HZ = 50, 14000  # of LAION's checkpoints; transformers' default is another
 MAX_TOKENS = 77
 CAPTIONS_AT_ONCE = 64
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -70,7 +71,9 @@ class ClapEmbedder:
             )
         extractor: Any = importlib.import_module("transformers").ClapFeatureExtractor
         mode = "fusion" if self._fusion else "rand_trunc"
-        self._extract = extractor(truncation=mode, padding="repeatpad")
+        self._extract = extractor(
+            truncation=mode, padding="repeatpad", frequency_min=LOW_HZ, frequency_max=HIGH_HZ
+        )
 
     def analyse(self, waveform: FloatArray) -> ClipFeatures:
         """Embed a mono waveform [S] at 48 kHz: [1, D], of length 1; see `Embedder.analyse`."""

@@ -99,6 +99,7 @@ def clap_config(state: Mapping[str, Tensor]) -> dict[str, Any]:
             "intermediate_size": inner,
             "max_position_embeddings": positions,
             "projection_dim": projection,
+            "layer_norm_eps": 1e-5,  # RoBERTa's; transformers' default for CLAP is another
         },
     }
 
