@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from soundleap.errors import InputError, NotFiniteError, SoundleapError
-from soundleap.evaluation.embeddings import read_class_names, yamnet_data_folder
+from soundleap.evaluation.embedders.yamnet import read_class_names, yamnet_data_folder
 from soundleap.evaluation.tags import (
     ESC10,
     ESC10_ALIASES,
