@@ -13,6 +13,7 @@ import soundfile
 from records import make_record
 
 from soundleap.errors import AudioFileError, InputError
+from soundleap.evaluation.protocols.heldout import heldout_protocol
 from soundleap.evaluation.report import report_markdown, report_page, write_report
 from soundleap.evaluation.report_pictures import picture_url, spectrogram, spectrogram_grid
 from soundleap.evaluation.report_sounds import SoundBudget, read_clip, read_sound
@@ -243,3 +244,14 @@ def test_spectrogram_grid_is_a_picture(tmp_path):
 
 def test_pages_are_small_without_sounds(record):
     assert len(report_page(record, audio_megabytes=0)) < 600_000
+
+
+def test_recordings_of_the_heldout_list_are_credited(record):
+    protocol = heldout_protocol()
+    clip = protocol.clips[0]
+    named = tuple(replace(c, id=clip.id) if c.id == "clip-1" else c for c in record.clips)
+    text = report_page(replace(record, clips=named, protocol=protocol.stamp()))
+    assert "Who made the recordings" in text
+    assert f", by {clip.author}, {clip.licence}" in text
+    assert clip.url in text
+    assert "Who made the recordings" not in report_page(record)

@@ -85,7 +85,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 def comparison_page(comparison: Comparison, *, audio_megabytes: float, shown: int) -> str:
     """Make the page: one HTML file that loads nothing."""
     budget = SoundBudget(audio_megabytes)
-    sounds = _sounds(comparison, budget, shown)
+    sounds, credits = _sounds(comparison, budget, shown)
     limit = (
         [f"{budget.left_out} sounds have no player: the limit is {budget.megabytes:g} MB."]
         if budget.left_out
@@ -99,6 +99,7 @@ def comparison_page(comparison: Comparison, *, audio_megabytes: float, shown: in
         section("Clip by clip", _paired(comparison)),
         section("Quality against effort", plots(comparison.records)),
         section("Sounds side by side", items(limit, "warn"), sounds),
+        section("Who made the recordings", credits),
         section("Systems", *_systems(comparison)),
     ]
     return page(f"{names}, {comparison.stamp}", "\n".join(body))
@@ -166,8 +167,8 @@ def _marked(row: Row, position: int) -> str:
     return f"**{text}**" if position in row.best else text
 
 
-def _sounds(comparison: Comparison, budget: SoundBudget, count: int) -> str:
-    """Put the sounds of some prompts that all systems have side by side, recording last."""
+def _sounds(comparison: Comparison, budget: SoundBudget, count: int) -> tuple[str, str]:
+    """Put the sounds of some prompts that all systems have side by side; credits apart."""
     sets = [{c.id: c for c in values.used(r, "generated")} for r in comparison.records]
     shared = sorted(set(sets[0]).intersection(*sets[1:]))
     makers = [
@@ -180,7 +181,7 @@ def _sounds(comparison: Comparison, budget: SoundBudget, count: int) -> str:
             makers[0].recording(clip)
         ]
         parts.append(_prompt_row(clip, cards))
-    return "\n".join(parts)
+    return "\n".join(parts), makers[0].credits()
 
 
 def _prompt_row(clip: ClipRow, cards: Sequence[str]) -> str:

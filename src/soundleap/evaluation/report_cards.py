@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from soundleap.errors import AudioFileError
 from soundleap.evaluation.record import ClipRow, EvaluationRecord
+from soundleap.evaluation.report_credits import credits_table, recording_credits
 from soundleap.evaluation.report_page import escape, paragraph
 from soundleap.evaluation.report_pictures import picture_url
 from soundleap.evaluation.report_sounds import PageSound, SoundBudget, page_format, read_clip
@@ -36,6 +37,7 @@ class CardMaker:
         self.level = level
         self._words = {**WORDS, **words}
         self._references = {clip.id: clip for clip in used(record, "reference")}
+        self._credits = recording_credits(record)
         self._made: dict[tuple[str, str], str] = {}
 
     def cards(self, clips: Sequence[ClipRow], key: str | None) -> str:
@@ -51,6 +53,11 @@ class CardMaker:
     def has(self, clip: ClipRow) -> bool:
         """Whether a clip was shown already."""
         return (clip.role, clip.id) in self._made
+
+    def credits(self) -> str:
+        """Make the table of who made the recordings that were shown, as far as that is known."""
+        shown = [clip_id for role, clip_id in self._made if role == "reference"]
+        return credits_table(self._credits, shown)
 
     def sound(self, clip: ClipRow) -> str:
         """Make picture and player of one clip."""
@@ -92,6 +99,9 @@ class CardMaker:
             return paragraph(f"{word}: the sound is not there any more", "quiet")
         words = _described(sound, word)
         alt = f"Spectrogram of {title!r}, {words}"
+        credit = self._credits.get(clip.id) if clip.role == "reference" else None
+        if credit is not None:
+            words += f", by {credit.author}, {credit.licence}"
         picture = picture_url(sound.waveform, sound.sampling_rate)
         return (
             f'<figure><img src="{picture}" alt="{escape(alt)}" width="240" height="96">'

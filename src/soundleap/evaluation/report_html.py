@@ -52,6 +52,7 @@ def report_page(
         section("Classes", *(_confusion(record, i) for i in range(len(record.confusion)))),
         section("Clips used and left out", _sets(record), _faults(record)),
         section("All clips", _all_clips(record)),
+        section("Who made the recordings", maker.credits()),
         section("How it was measured", *_origin(record)),
     ]
     name = values.system_name(record)

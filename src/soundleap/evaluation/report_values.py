@@ -9,6 +9,8 @@ from typing import Any
 from soundleap.evaluation.record import ClipRow, EvaluationRecord, MetricValue
 
 SHORT_HASH = 12
+NOT_ASKED_FOR = "not in the list"
+"""How the fault of a clip begins that is there but not in the protocol."""
 BUSY = 1.0
 """Load before a measurement from which on it is told."""
 
@@ -121,10 +123,13 @@ def used(record: EvaluationRecord, role: str) -> list[ClipRow]:
 
 
 def faults(record: EvaluationRecord) -> list[tuple[str, str, str]]:
-    """List (side, clip, reason) of all that some embedder or all of them refused."""
+    """List (side, clip, reason) of all that some embedder or all of them refused.
+
+    Clips that the protocol does not ask for are counted elsewhere, and not listed.
+    """
     rows: list[tuple[str, str, str]] = []
     for clip in record.clips:
-        if clip.fault is not None:
+        if clip.fault is not None and not clip.fault.startswith(NOT_ASKED_FOR):
             rows.append((clip.role, clip.id, clip.fault))
         rows += [(clip.role, clip.id, f"{name}: {why}") for name, why in clip.refused.items()]
     return rows

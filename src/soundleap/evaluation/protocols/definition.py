@@ -2,7 +2,7 @@
 
 Two numbers may be compared only if they were measured under the same protocol; its hash stands
 beside every number. The hash covers everything that can change a number (ids, captions, lengths,
-labels, preparation, embedders, metrics) and nothing that can't (name, title, notes, licences).
+labels, preparation, embedders, metrics) and nothing that can't (name, title, notes, authors).
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class ProtocolClip(Strict):
         label: true class, for the accuracy of tags.
         source: collection of the recording (not hashed).
         licence: SPDX identifier of the recording (not hashed).
+        author: who made the recording (not hashed).
+        url: page of the recording, or of its collection (not hashed).
     """
 
     id: Text
@@ -54,6 +56,8 @@ class ProtocolClip(Strict):
     label: Text | None = None
     source: Text | None = None
     licence: Text | None = None
+    author: Text | None = None
+    url: Text | None = None
 
 
 class AudioRule(Strict):

@@ -61,6 +61,8 @@ def build_heldout_protocol() -> EvaluationProtocol:
                 label=_label(*key),
                 source=clip.source,
                 licence=clip.licence,
+                author=clip.author,
+                url=clip.source_url,
             )
         )
         takes[key] += 1
@@ -82,7 +84,7 @@ def _protocol(clips: Sequence[ProtocolClip]) -> EvaluationProtocol:
             "Sounds: `soundleap data fetch CORPUS`, then `soundleap data prepare CORPUS PREPARED`; "
             "give PREPARED/manifest.jsonl as reference.",
             f"Clips of {MIN_SECONDS:g} s and more; longer ones than {MAX_SECONDS:g} s are cut.",
-            "Who made the recordings: ATTRIBUTION.tsv of the prepared corpus.",
+            "Each clip names the author and the licence of its recording.",
         ),
         audio=AudioRule(
             max_seconds=MAX_SECONDS,
