@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from soundleap.audio.metadata import pack
 from soundleap.audio.names import check_format, format_of
+from soundleap.audio.ogg import fixed_serial
 from soundleap.errors import AudioFileError, InputError
 
 _ENCODINGS = {
@@ -120,7 +121,7 @@ def encode_audio(
             sound.write(samples)
     except soundfile.SoundFileError as error:
         raise AudioFileError(f"can't encode {format} at {sampling_rate} Hz: {error}") from None
-    return buffer.getvalue()
+    return fixed_serial(buffer.getvalue()) if container == "OGG" else buffer.getvalue()
 
 
 def write_bytes(path: Path, data: bytes, *, overwrite: bool = False) -> None:

@@ -1,0 +1,222 @@
+"""The end of a pipe at which sounds are made; runs in a process or thread of its own.
+
+The server sends ``("make", batch, samples)``, ``("cancel", batch)`` and ``("stop",)``. The worker
+answers with ``("ready", facts)`` or ``("failed", message)`` once, then, for each batch:
+``("step", rows, step)`` after every query of the network, ``("sound", row, Made)`` or
+``("error", row, kind, message)`` for every row, ``("spent", count, seconds)`` for every group that
+was made at once, and ``("end", batch)``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundleap.errors import InputError, NotFiniteError, SoundleapError
+from soundleap.requests import Sample
+
+if TYPE_CHECKING:
+    from soundleap.generator import Generator
+
+FaultKind = Literal["invalid_value", "not_finite", "out_of_memory", "internal", "cancelled"]
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker loads its model.
+
+    Attributes:
+        folder: the model's.
+        device: see `Generator`.
+        dtype: see `Generator`.
+        low_memory: see `Generator`.
+        max_batch_size: see `Generator`.
+        threads: of torch in a process of its own; None leaves them as they are.
+    """
+
+    folder: Path
+    device: str = "auto"
+    dtype: str | None = None
+    low_memory: bool = False
+    max_batch_size: int | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A sound as a worker gives it.
+
+    Attributes:
+        waveform: ``[C, S] float32`` in [-1, 1].
+        sampling_rate: in Hz.
+        metadata: what it was made with.
+        seconds: its share of its batch's time in the stages text, network, codec.
+    """
+
+    waveform: NDArray[np.float32]
+    sampling_rate: int
+    metadata: dict[str, Any]
+    seconds: dict[str, float]
+
+
+class Cancelled(Exception):
+    """Nobody waits for this batch any more."""
+
+
+def run_process(pipe: Connection, options: WorkerOptions) -> None:
+    """Be a worker in a process of its own, which ends when the server says so or is gone.
+
+    Signals do not end it: Ctrl-C in a terminal and a service manager's stop reach the whole group
+    of processes, and the server alone decides what is finished.
+    """
+    for name in ("SIGINT", "SIGTERM"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if options.threads is not None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    run(pipe, options)
+
+
+def run(pipe: Connection, options: WorkerOptions) -> None:
+    """Load the model, then make batches until the server says stop or is gone."""
+    try:
+        with pipe:
+            generator = _load(pipe, options)
+            while generator is not None:
+                message = pipe.recv()
+                if message[0] == "stop":
+                    return
+                if message[0] == "make":
+                    _Batch(pipe, generator, message[1], message[2]).run()
+    except (EOFError, OSError):  # the server is gone, or has given this worker up
+        return
+
+
+def _load(pipe: Connection, options: WorkerOptions) -> Generator | None:
+    from soundleap.generator import Generator
+
+    try:
+        generator = Generator(
+            options.folder,
+            device=options.device,
+            dtype=options.dtype,
+            low_memory=options.low_memory,
+            max_batch_size=options.max_batch_size,
+        )
+        generator.warm_up()
+    except SoundleapError as error:
+        pipe.send(("failed", str(error)))
+        return None
+    facts = {
+        "device": generator.pipeline.device.type,
+        "max_batch_size": generator.max_batch_size,
+        "pid": os.getpid(),
+    }
+    pipe.send(("ready", facts))
+    return generator
+
+
+class _Batch:
+    """Samples that the server sent together."""
+
+    def __init__(
+        self, pipe: Connection, generator: Generator, number: int, samples: Sequence[Sample]
+    ) -> None:
+        self.pipe = pipe
+        self.generator = generator
+        self.number = number
+        self.samples = samples
+
+    def run(self) -> None:
+        """Make them and answer for every row."""
+        from soundleap.generator import batches
+
+        rows = [row for row in range(len(self.samples)) if self._tokens_fit(row)]
+        groups = batches([self.samples[row] for row in rows], self.generator.max_batch_size)
+        for group in groups:
+            self._make([rows[i] for i in group])
+        self.pipe.send(("end", self.number))
+
+    def _tokens_fit(self, row: int) -> bool:
+        from soundleap.batch import check_tokens
+
+        try:
+            check_tokens(self.samples[row], self.generator.pipeline.text_encoder)
+        except InputError as error:
+            self._fail([row], "invalid_value", str(error))
+            return False
+        return True
+
+    def _make(self, rows: Sequence[int]) -> None:
+        """Make rows at once; after a failure each on its own, so that only the culprit fails."""
+        try:
+            self._make_at_once(rows)
+        except Cancelled:
+            self._fail(rows, "cancelled", "cancelled")
+        except (EOFError, OSError):
+            raise
+        except Exception as error:
+            if len(rows) > 1:
+                for row in rows:
+                    self._make([row])
+            elif isinstance(error, NotFiniteError):
+                self._fail(rows, "not_finite", str(error))
+            elif _out_of_memory(error):
+                self._fail(rows, "out_of_memory", "there is not enough memory for this sound")
+            else:
+                self._fail(rows, "internal", self._told(error, rows[0]))
+
+    def _make_at_once(self, rows: Sequence[int]) -> None:
+        def report(step: int, timestep: float, x_0: object) -> None:
+            self._check_cancelled()
+            self.pipe.send(("step", list(rows), step + 1))
+
+        self._check_cancelled()
+        pipeline = self.generator.pipeline
+        audios, metadata, seconds = pipeline.run(
+            [self.samples[row] for row in rows], callback_on_step_end=report
+        )
+        share = {stage: value / len(rows) for stage, value in seconds.items()}
+        rate = pipeline.manifest.sampling_rate
+        self.pipe.send(("spent", len(rows), seconds))
+        for row, audio, entry in zip(rows, audios, metadata, strict=True):
+            self.pipe.send(("sound", row, Made(audio, rate, entry, share)))
+
+    def _check_cancelled(self) -> None:
+        while self.pipe.poll():
+            message = self.pipe.recv()
+            if message[0] == "cancel" and message[1] == self.number:
+                raise Cancelled
+            if message[0] == "stop":
+                raise EOFError
+
+    def _fail(self, rows: Sequence[int], kind: FaultKind, message: str) -> None:
+        for row in rows:
+            self.pipe.send(("error", row, kind, message))
+
+    def _told(self, error: Exception, row: int) -> str:
+        """Give the traceback for the log, without the texts of the request."""
+        text = "".join(traceback.format_exception(error))
+        sample = self.samples[row]
+        for secret in (sample.prompt, sample.negative_prompt, sample.struct_prompt):
+            if secret:
+                text = text.replace(secret, "[text]").replace(repr(secret)[1:-1], "[text]")
+        return text
+
+
+def _out_of_memory(error: Exception) -> bool:
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
