@@ -104,8 +104,8 @@ class AliasFreeSnake(nn.Module):
             self.register_buffer(name, half.repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[B, C, 1, T]`` to the same shape."""
-        halves = upsample(x, self.even_taps, self.odd_taps)
+        """Map ``[B, C, 1, T]`` to the same shape, in the type of the parameters."""
+        halves = upsample(x.to(self.alpha.dtype), self.even_taps, self.odd_taps)
         alpha, beta = self.alpha[:, None, None], self.beta[:, None, None]
         even, odd = (snake(half, alpha, beta) for half in halves)
         return downsample(even, odd, self.even_taps, self.odd_taps)
