@@ -84,7 +84,7 @@ class Upsample(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks at one resolution, perhaps with attention each; then perhaps a change of it."""
+    """Residual blocks at one resolution, maybe each with attention, then maybe a change of it."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ class Kind(Enum):
     LEVELS = ("noise levels, of which the references round 1 - alpha^2 to float32", 5e-5)
     EMBEDDING = ("sines of large angles, which are rounded to float32", 1e-4)
     STEP = ("one step of a solver, and other arithmetic", 5e-6)
-    MEL = ("a log-mel spectrogram", 1e-5)
+    MEL = ("a spectrogram or its logarithm", 1e-5)
     LN = ("a natural logarithm that reaches down to rounding: compared before it is taken", 1e-5)
     NETWORK = ("what a network or a submodule gives", 1e-5)
     LOSS = ("a loss", 1e-5)

@@ -171,12 +171,12 @@ class Consistency(Stage):
     def objective(self, gamma: float | None) -> ConsistencyObjective:
         """Make the loss, weighted where gamma is given."""
         values = self.item.constructor
-        supported(values, use_edm=True, loss_type="mse")
+        supported(values, use_edm=True, use_karras=False, loss_type="mse")
         axes = DistillationAxes(
             prediction=self.prediction,
             student_prediction="x0",
             grid_points=self.points,
-            grid_spacing="karras" if values.get("use_karras") else "linspace",
+            grid_spacing="linspace",
             skip_points=1,
             solver="heun",
             solver_steps=1,

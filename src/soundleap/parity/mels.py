@@ -70,7 +70,7 @@ class AudioLDM(FrontEnd):
         """Give their logarithm."""
         return self.front_end.log(self.magnitude)
 
-    @output("energy", Kind.STEP)
+    @output("energy", Kind.MEL)
     def energy(self) -> Tensor:
         """Give the norm of every frame."""
         return self.magnitude.norm(dim=1)
