@@ -41,6 +41,13 @@ def test_best_is_what_can_not_be_told_apart(systems):
     assert rows["accuracy-reference", "yamnet"].best == ()
 
 
+def test_a_number_without_an_interval_stands_for_itself(systems):
+    bare = replace(systems[1].metrics[0], low=None, high=None)
+    for value, best in ((18.5, (1,)), (19.5, (0, 1))):
+        other = replace(systems[1], metrics=(replace(bare, value=value),))
+        assert rows_of(compare_records([systems[0], other]))["fd", "yamnet"].best == best
+
+
 def test_numbers_that_one_system_lacks_are_left_open(systems):
     short = replace(systems[0], metrics=systems[0].metrics[:1])
     row = rows_of(compare_records([short, systems[1]]))["text-score", "ours"]

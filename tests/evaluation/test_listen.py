@@ -137,6 +137,16 @@ def test_unpaired_sounds_and_lengths_are_told(systems, tmp_path):
     assert len(made.lengths_differ) == 6
 
 
+def test_systems_are_named_as_they_say(systems, tmp_path):
+    folders = [write_system(tmp_path / name / "out", 1, 0.1) for name in ("a", "b")]
+    assert make_listening_test(*folders, tmp_path / "p").names == ("a/out", "b/out")
+    for folder in folders:
+        (folder / "system.json").write_text(json.dumps({"name": f"model {folder.parent.name}"}))
+    assert make_listening_test(*folders, tmp_path / "q").names == ("model a", "model b")
+    (folders[0] / "system.json").write_text("[]")
+    assert make_listening_test(*folders, tmp_path / "r").names == ("a/out", "b/out")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -150,9 +150,16 @@ def _best(metric: str, found: Sequence[MetricValue | None], better: str) -> tupl
 
 
 def _touch(one: MetricValue, two: MetricValue) -> bool:
-    if one.low is None or one.high is None or two.low is None or two.high is None:
-        return False
-    return one.low <= two.high and two.low <= one.high
+    """Whether intervals meet; a number without one stands for itself."""
+    low_one, high_one = _ends(one)
+    low_two, high_two = _ends(two)
+    return low_one <= high_two and low_two <= high_one
+
+
+def _ends(value: MetricValue) -> tuple[float, float]:
+    if value.low is None or value.high is None:
+        return value.value, value.value
+    return value.low, value.high
 
 
 def _differences(records: Sequence[EvaluationRecord]) -> list[Difference]:

@@ -25,7 +25,7 @@ from soundleap.evaluation.report_series import plots
 from soundleap.evaluation.report_sounds import SoundBudget
 
 PAGE_FILE, MARKDOWN_FILE, JSON_FILE = "comparison.html", "comparison.md", "comparison.json"
-MARK = "bold: not told apart from the best"
+MARK = "bold: the best, and what can't be told apart from it because intervals meet"
 
 
 def write_comparison(
@@ -71,7 +71,7 @@ def comparison_markdown(comparison: Comparison) -> str:
     ]
     parts = [
         f"# {', '.join(comparison.names)}",
-        f"Protocol `{comparison.stamp}`; in brackets: intervals; {MARK} (intervals touch).",
+        f"Protocol `{comparison.stamp}`; in brackets: intervals; {MARK}.",
         markdown_table(["number", "better", *comparison.names], rows),
         "\n".join(f"- {note}" for note in comparison.notes),
     ]
@@ -114,7 +114,7 @@ def _numbers(comparison: Comparison) -> str:
         ]
         for row in comparison.rows
     ]
-    caption = f"Numbers with intervals, {comparison.stamp}; {MARK} (intervals touch)"
+    caption = f"Numbers with intervals, {comparison.stamp}; {MARK}"
     count = len(comparison.names)
     return table(
         caption, ["number", "better", *comparison.names], rows, numeric=range(2, 2 + count)

@@ -18,6 +18,7 @@ from soundleap.audio.io import encode_audio, write_bytes
 from soundleap.errors import InputError, check_range
 from soundleap.evaluation.listen_page import SealedTrial, Trial, listening_page
 from soundleap.evaluation.listen_pairs import Level, Pair, match_levels, pair_sounds
+from soundleap.evaluation.protocols.make import SYSTEM_FILE
 from soundleap.evaluation.report_sounds import BYTES_IN_A_MEGABYTE, sound_url
 
 QUESTION = "Which sound do you prefer for this caption?"
@@ -157,14 +158,26 @@ def _seconds(sound: Level) -> float:
 
 
 def _folder_names(one: str | Path, two: str | Path) -> tuple[str, str]:
-    """Name systems after their folders, as far up as it takes to tell them apart."""
+    """Name systems as their `system.json` does, or after their folders as far up as it takes."""
     paths = [Path(place).resolve() for place in (one, two)]
-    parts = [(p if p.is_dir() else p.parent).parts for p in paths]
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    told = [_told_name(folder) for folder in folders]
+    if told[0] and told[1] and told[0] != told[1]:
+        return told[0], told[1]
+    parts = [folder.parts for folder in folders]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ("/".join(parts[0][-depth:]), "/".join(parts[1][-depth:]))
         if names[0] != names[1]:
             return names
     return paths[0].name, paths[1].name
+
+
+def _told_name(folder: Path) -> str | None:
+    try:
+        name = json.loads((folder / SYSTEM_FILE).read_text("utf-8")).get("name")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return str(name) if name else None
 
 
 def _check_names(names: tuple[str, str]) -> tuple[str, str]:

@@ -139,7 +139,7 @@ def _x_ticks(frame: _Frame) -> list[float]:
 def _y_ticks(frame: _Frame) -> list[float]:
     size = frame.y_high - frame.y_low
     unit = 10.0 ** math.floor(math.log10(size))
-    step = next(unit * f for f in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0) if size / (unit * f) <= 6)
+    step = next(unit * f for f in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0) if size / (unit * f) <= 7)
     first = math.ceil(frame.y_low / step)
     return [step * i for i in range(first, math.floor(frame.y_high / step) + 1)]
 
