@@ -5,6 +5,7 @@ import json
 import pytest
 import soundfile
 
+from soundleap.bench.machine import use_threads
 from soundleap.errors import InputError
 from soundleap.evaluation.protocols import EvaluationProtocol, ProtocolClip
 from soundleap.evaluation.protocols.make import make_sounds
@@ -25,15 +26,14 @@ PROTOCOL = EvaluationProtocol(
 
 @pytest.fixture
 def generator(pipeline):
-    return Generator(pipeline)
+    with use_threads(1):  # small networks gain nothing from more
+        yield Generator(pipeline)
 
 
 def test_sounds_manifest_and_system(generator, tmp_path):
     folder = tmp_path / "out"
     seen: list[str] = []
-    report = make_sounds(
-        PROTOCOL, folder, generator, common=ONE, on_sound=seen.append
-    )
+    report = make_sounds(PROTOCOL, folder, generator, common=ONE, on_sound=seen.append)
     assert (report.made, report.kept) == (3, 0)
     assert sorted(seen) == sorted(PROTOCOL.ids)
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
