@@ -51,6 +51,8 @@ def test_features_are_computed_once_and_damaged_files_again(tmp_path):
 def test_keys_follow_content_and_settings_and_not_names():
     plain = clip_key("f" * 64, CLIP, Preparation(), INFO)
     assert plain == clip_key("f" * 64, replace(CLIP, id="b", file="b"), Preparation(), INFO)
+    refusing = Preparation(resample=True, min_seconds=0.1)
+    assert plain == clip_key("f" * 64, CLIP, refusing, INFO)
     others = [
         clip_key("e" * 64, CLIP, Preparation(), INFO),
         clip_key("f" * 64, replace(CLIP, start_in_s=1.0), Preparation(), INFO),

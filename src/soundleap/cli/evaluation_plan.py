@@ -54,18 +54,27 @@ class Plan:
         )
 
     def _gather(self, store: FeatureCache, shard: str | None) -> Collected:
-        return gather(
-            self.generated,
-            self.reference,
-            self.settings,
-            store,
-            matching=self.matching,
-            protocol=self.stamp,
-            system=self.system,
-            device=self.device,
-            shard=None if shard is None else parse_shard(shard),
-            command=self.command or None,
-        )
+        from tqdm import tqdm
+
+        with tqdm(desc="reading and embedding", unit="clip", disable=None, leave=False) as bar:
+            return gather(
+                self.generated,
+                self.reference,
+                self.settings,
+                store,
+                matching=self.matching,
+                protocol=self.stamp,
+                system=self.system,
+                device=self.device,
+                shard=None if shard is None else parse_shard(shard),
+                command=self.command or None,
+                on_clip=lambda role, clip: _advance(bar, role),
+            )
+
+
+def _advance(bar: Any, role: str) -> None:
+    bar.set_postfix_str(role, refresh=False)
+    bar.update()
 
 
 def make_plan(options: Mapping[str, Any]) -> Plan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -34,8 +33,8 @@ def clip_key(
 ) -> str:
     """Name the features of a clip by everything they depend on.
 
-    That is the content of the file, the stretch, the preparation, and the embedder with its
-    weights; names and places of files play no part.
+    That is the content of the file, the stretch, its cut and level, and the embedder with its
+    weights; names and places of files play no part, nor do settings that only refuse clips.
     """
     return settings_hash(
         {
@@ -43,7 +42,9 @@ def clip_key(
             "file": sha256,
             "start": clip.start_in_s,
             "seconds": clip.duration_in_s,
-            "preparation": dataclasses.asdict(preparation),
+            "cut": preparation.max_seconds,
+            "level": preparation.level_in_dbfs,
+            "resampler": preparation.resampler,
             **_embedder(info),
         }
     )
