@@ -24,7 +24,7 @@ class FrontEnd(Family):
         """The front-end."""
         raise NotImplementedError
 
-    @output("mel_basis", Kind.TABLE)
+    @output("mel_basis", Kind.MEL)
     def mel_basis(self) -> Tensor:
         """Give the filters."""
         return self.front_end.filterbank
