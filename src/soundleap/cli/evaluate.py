@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -98,6 +99,7 @@ def evaluate(
         return
     if generated is None or reference is None:
         raise InputError("give --generated and --reference, or a sub-command (see --help)")
+    _calm_threads()
     from soundleap.cli.evaluation_plan import make_plan
 
     plan = make_plan({**context.params, **_given(context)})
@@ -119,6 +121,7 @@ def merge(
     ] = None,
 ) -> None:
     """Put the shards of an evaluation together and compute its numbers."""
+    _calm_threads()
     from soundleap.evaluation.shards import merge_shards
 
     _tell(merge_shards(folders, cache or folders[0] / "cache"), output)
@@ -127,6 +130,15 @@ def merge(
 app.command("compare")(compare)
 app.command("protocol")(protocol)
 app.command("make")(make)
+
+
+def _calm_threads() -> None:
+    """Let numpy use one thread, unless the user says otherwise.
+
+    The matrices are many and small: threads that wait for each other cost several times what they
+    bring, most of all beside other work. It has to be said before numpy is imported.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _tell(record: EvaluationRecord, output: Path | None) -> None:

@@ -98,7 +98,7 @@ def _entry(
         role=role,
         id=clip.id,
         file=clip.file,
-        path=None if clip.path is None else str(clip.path),
+        path=None if clip.path is None else str(clip.path.resolve()),
         start_in_s=clip.start_in_s,
         duration_in_s=clip.duration_in_s,
         prompt=clip.prompt,
