@@ -105,9 +105,11 @@ def from_input(
     """
     spelt = dict(names or {})
     message = str(error)
-    known = sorted({*body, *spelt, *_OURS}, key=len, reverse=True)
-    found = re.search(rf"\b({'|'.join(map(re.escape, known))})\b", message)
-    name = found.group(1) if found else None
+    known = {*body, *spelt, *_OURS} - {"model"}  # messages speak of models when others are at fault
+    names_in_it = re.search(rf"\b({'|'.join(map(re.escape, known))})\b", message)
+    name = names_in_it.group(1) if names_in_it else None
+    if name is None and re.search(r"has no (student|teacher)\b", message):
+        name = "network"
     for ours, theirs in spelt.items():
         message = re.sub(rf"\b{ours}\b", lambda _, theirs=theirs: theirs, message)
     if name is None:
@@ -121,7 +123,7 @@ def from_input(
 
 _OURS = (
     "prompt", "negative_prompt", "duration_in_s", "num_inference_steps", "guidance_scale", "seed",
-    "network", "struct_prompt", "guidance_scale_post", "solver", "compat", "count", "model",
+    "network", "struct_prompt", "guidance_scale_post", "solver", "compat", "count",
 )  # fmt: skip
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from soundleap.audio.io import encode_audio
 from soundleap.audio.metadata import pack
@@ -92,7 +91,7 @@ def encode(made: Made, wanted: AudioFormat) -> Encoded:
     rate, media_type = made.sampling_rate, MEDIA_TYPES[wanted.container]
     if wanted.container == "pcm":
         media_type = f"{media_type};rate={rate};encoding=signed-int;bits=16"
-        return Encoded(_samples_16(made.waveform), media_type, rate)
+        return Encoded(_encode(made, "RAW", "PCM_16"), media_type, rate)
     if wanted.container in ("ulaw", "alaw"):
         return Encoded(_encode(made, "RAW", wanted.container.upper()), media_type, rate)
     if wanted.kilobits is None:
@@ -149,9 +148,3 @@ def _encode(made: Made, container: str, subtype: str, **how: Any) -> bytes:
     except soundfile.SoundFileError as error:
         raise AudioFileError(f"can't encode {subtype} at {rate} Hz: {error}") from None
     return buffer.getvalue()
-
-
-def _samples_16(waveform: NDArray[np.float32]) -> bytes:
-    """Give signed 16-bit little-endian samples, channels interleaved."""
-    scaled = np.clip(np.rint(waveform.T * 32768.0), -32768, 32767)
-    return scaled.astype("<i2").tobytes()

@@ -23,6 +23,7 @@ from soundleap.server.service import Service
 
 UPLOAD_PATH = "/v1/metadata"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_POLLED = ("/health", "/health/live", "/metrics")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 logger = logging.getLogger("soundleap.server")
@@ -176,7 +177,8 @@ class Guard:
             metrics.errors.add(
                 str(visit.notes.get("code", "client_gone" if status == 499 else status))
             )
-        logger.info(
+        logger.log(
+            logging.DEBUG if route in _POLLED and status < 500 else logging.INFO,
             "request",
             extra={
                 "event": "request",
