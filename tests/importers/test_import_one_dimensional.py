@@ -26,6 +26,7 @@ from soundleap.importers.archive import check_space
 from soundleap.importers.audiolcm import sampling
 from soundleap.importers.plan import Options
 from soundleap.importers.run import import_model
+from soundleap.pipeline import TextToAudio
 
 State = dict[str, Tensor]
 
@@ -96,6 +97,8 @@ def test_audiolcm(files: Path, tmp_path: Path, options: Callable[..., Options]) 
     manifest = made.manifest
     assert (manifest.kind, manifest.licence) == ("audiolcm", "MIT AND Apache-2.0")
     assert manifest.sampling == sampling()
+    sound = TextToAudio.from_pretrained(made.folder, device="cpu")("a b c", duration_in_s=0.5)
+    assert sound.audios[0].shape == (1, 8000)
     assert [x["file"] for x in manifest.provenance["imported"]] == [
         "audiolcm.ckpt", "best_netG.pt", "args.yml"
     ]  # fmt: skip

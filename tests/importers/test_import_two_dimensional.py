@@ -17,13 +17,16 @@ from torch import Tensor
 
 from soundleap.bundle import Bundle
 from soundleap.errors import BundleError, InputError
+from soundleap.importers.archive import open_archive
 from soundleap.importers.checkpoint import Checkpoint
 from soundleap.importers.codecs import SCALE
 from soundleap.importers.consistencytta import sampling, training_networks
-from soundleap.importers.opened import find, open_file
+from soundleap.importers.opened import Opened, find, open_file
 from soundleap.importers.plan import Options, check_plan
 from soundleap.importers.recognise import recognise
 from soundleap.importers.run import import_model, make_plan
+from soundleap.importers.sources import unwatched
+from soundleap.pipeline import TextToAudio
 
 State = dict[str, Tensor]
 MEMBER = "ConsistencyTTA/epoch_60/pytorch_model_2.bin"
@@ -105,18 +108,14 @@ def test_a_zip(
     training_file: Path,
     vae: tuple[State, State, State],
 ) -> None:
-    source = tmp_path / "ConsistencyTTA_CLAPFT.zip"
-    made: list[Bundle] = []
+    source, out = tmp_path / "ConsistencyTTA_CLAPFT.zip", tmp_path / "out"
     lines: list[str] = []
+    settings = {"ema_decay": 0.999, "secret": "x"}
+    toy.write_zip(source, MEMBER, training_file.read_bytes(), stored=False, **settings)
     options = _options(tokenizer, with_teacher=True)
-    for stored in (True, False):
-        settings = {"ema_decay": 0.999, "secret": "x"}
-        toy.write_zip(source, MEMBER, training_file.read_bytes(), stored=stored, **settings)
-        out = tmp_path / f"out-{stored}"
-        made.append(import_model(source, out, options, tell=lines.append))
-    _check(made[0], vae, student=students["student_ema"][0], teacher=training[0])
-    manifest = made[0].manifest
-    assert manifest.parts == made[1].manifest.parts
+    made = import_model(source, out, options, tell=lines.append)
+    _check(made, vae, student=students["student_ema"][0], teacher=training[0])
+    manifest = made.manifest
     assert (manifest.kind, manifest.name) == ("consistencytta", "consistencytta_clapft")
     assert (manifest.version, manifest.sampling_rate) == ("epoch 60", 16000)
     assert manifest.licence == "CC-BY-NC-ND-4.0 AND CC-BY-NC-SA-4.0 AND Apache-2.0"
@@ -125,14 +124,31 @@ def test_a_zip(
     }  # fmt: skip
     record = {"file": source.name, "bytes": source.stat().st_size}
     record["sha256"] = hashlib.sha256(source.read_bytes()).hexdigest()
-    assert made[1].manifest.provenance["imported"] == [record]
+    assert manifest.provenance["imported"] == [record]
     assert "NOT FOR COMMERCIAL USE" in (out / "MODEL_CARD.md").read_text()
     assert "DO NOT SHARE THE BUNDLE: each user converts the published weights" in "\n".join(lines)
+    assert {x.name for x in tmp_path.iterdir()} == {source.name, "out"}
     assert {x.name for x in out.iterdir()} == {
         "MODEL_CARD.md", "codec.safetensors", "soundleap.json", "student.safetensors",
         "teacher.safetensors", "text", "vocoder.safetensors",
     }  # fmt: skip
     assert manifest.sampling == sampling()
+    sound = TextToAudio.from_pretrained(out, device="cpu")("a b c", seed=1, duration_in_s=1.0)
+    assert sound.audios[0].shape == (1, 16000)
+
+
+def test_a_stored_zip_is_read_where_it_lies(
+    tmp_path: Path, training: tuple[State, State], training_file: Path
+) -> None:
+    for i in range(2):
+        source = tmp_path / f"{i}.zip"
+        toy.write_zip(source, "A/epoch_7/pytorch_model_2.bin", b"", stored=True)
+        with zipfile.ZipFile(source, "a") as archive:
+            archive.writestr("odd", "x" * i)
+            archive.writestr(MEMBER, training_file.read_bytes())
+        found = open_archive(source, tmp_path / "nowhere", unwatched)
+        _same(dict(found.checkpoint), training[1])
+        assert (found.member, found.settings) == (MEMBER, {})
 
 
 def test_every_copy_of_a_training_checkpoint(
@@ -290,14 +306,15 @@ def test_all_faults_of_all_parts_are_listed(tmp_path: Path, tokenizer: str) -> N
     assert [x.name for x in tmp_path.iterdir()] == ["tango"]
 
 
-def test_what_does_not_belong_together(tmp_path: Path, tokenizer: str, training_file: Path) -> None:
+def test_what_has_no_use_or_no_factor(training: tuple[State, State], training_file: Path) -> None:
+    checkpoint = Checkpoint(Path("model.bin"), training[1], {}, None)
+    opened = Opened(checkpoint, "ctta-training", "consistencytta", None, None, {}, -1)
     for values, error, message in (
-        ({"family": "audiolcm"}, InputError, "family is 'audiolcm' but .* is of consistencytta"),
-        ({"vocoder": tmp_path}, InputError, "consistencytta needs no --vocoder"),
+        ({"vocoder": Path("bigvgan")}, InputError, "consistencytta needs no --vocoder"),
         ({"vae": training_file}, BundleError, "holds no scale_factor"),
     ):
         with pytest.raises(error, match=message):
-            import_model(training_file, tmp_path / "out", _options(tokenizer, **values))
+            make_plan(opened, _options("", **values), "name")
 
 
 def test_copies_and_settings_that_are_not_there(training: tuple[State, State]) -> None:

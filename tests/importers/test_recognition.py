@@ -95,6 +95,8 @@ def test_layouts() -> None:
     assert choose_family(light, "plain-unet", None, None) == "consistencytta"
     assert choose_family(plain, "plain-unet", None, "consistencytta") == "consistencytta"
     assert choose_family(light, "plain-unet", "tango", None) == "tango"
+    with pytest.raises(InputError, match=r"family is 'audiolcm' but .* is of make-an"):
+        choose_family(plain, "maa2", "audiolcm", None)
 
 
 @pytest.mark.parametrize(
