@@ -1,4 +1,4 @@
-"""A whole evaluation, with a small embedder: numbers, counts, shards, the command."""
+"""A whole evaluation, with a small embedder: numbers and counts."""
 
 from __future__ import annotations
 
@@ -9,83 +9,23 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from evaluation_sets import QUICK, RATE, numbers, sound, write_set
 from scipy import linalg
 from toy_embedder import CLASSES, ToyEmbedder
 
-from soundleap.cli.main import main
 from soundleap.errors import InputError, SoundleapError
-from soundleap.evaluation import embedders as table
-from soundleap.evaluation.cache import FeatureCache
-from soundleap.evaluation.collect import Shard
 from soundleap.evaluation.record import EvaluationRecord, ProtocolStamp
 from soundleap.evaluation.record_io import read_record, write_record
-from soundleap.evaluation.run import evaluate, gather
+from soundleap.evaluation.run import evaluate
 from soundleap.evaluation.settings import EvaluationSettings, Matching, Preparation
-from soundleap.evaluation.shards import merge_shards, parse_shard, write_shard
 from soundleap.evaluation.summary import summarise
 from soundleap.evaluation.tags import ESC10
-
-RATE = 16000
-QUICK = EvaluationSettings(bootstrap=12)
-
-
-def sound(seed: int, seconds: float = 1.0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    t = np.arange(round(seconds * RATE)) / RATE
-    tone = np.sin(2 * np.pi * rng.uniform(100, 7000) * t)
-    return 0.2 * tone * rng.uniform(0.2, 1) + 0.05 * rng.standard_normal(len(t))
-
-
-def write_set(root, role: str, count: int, seed: int):
-    folder = root / role
-    folder.mkdir(parents=True)
-    rows = []
-    for i in range(count):
-        name = f"clip-{i:02d}.wav"
-        soundfile.write(folder / name, sound(seed + i), RATE)
-        rows.append(
-            {
-                "file": name,
-                "id": f"clip-{i:02d}",
-                "prompt": f"sound {i % 9}",
-                "label": list(ESC10)[i % 10],
-            }
-        )
-    path = folder / "manifest.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def sets(tmp_path_factory):
-    root = tmp_path_factory.mktemp("sets")
-    return write_set(root, "generated", 34, 0), write_set(root, "reference", 36, 100)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(scope="module")
-def record(sets, cache) -> EvaluationRecord:
-    generated, reference = (folder / "manifest.jsonl" for folder in sets)
-    settings = dataclasses.replace(QUICK, label_set="esc10")
-    return evaluate(generated, reference, settings, embedders=[ToyEmbedder()], cache=cache)
 
 
 def rows_of(folder) -> list[np.ndarray]:
     toy = ToyEmbedder()
     files = sorted(folder.glob("*.wav"))
     return [toy.analyse(soundfile.read(file, dtype="float32")[0]).embeds for file in files]
-
-
-def numbers(record: EvaluationRecord) -> dict:
-    """All that must not depend on how the work was cut."""
-    data = json.loads(record.to_json())
-    for name in ("seconds", "command", "settings"):
-        del data[name]
-    return data
 
 
 def test_all_numbers_that_apply_are_there_with_intervals(record):
@@ -147,9 +87,9 @@ def test_counts_tell_what_was_used(record):
     assert {"text-score toy", "rank-text-to-audio toy"} <= set(clip.scores)
 
 
-def test_a_set_with_itself_has_distance_zero(sets, cache):
+def test_a_set_with_itself_has_distance_zero(sets, feature_cache):
     settings = EvaluationSettings(bootstrap=0, metrics=("fd", "kl", "density-coverage"))
-    found = evaluate(sets[0], sets[0], settings, embedders=[ToyEmbedder()], cache=cache)
+    found = evaluate(sets[0], sets[0], settings, embedders=[ToyEmbedder()], cache=feature_cache)
     assert found.metric("fd").value == pytest.approx(0, abs=1e-9)
     assert found.metric("kl").value == pytest.approx(0, abs=1e-4)
     assert found.metric("coverage").value == 1
@@ -197,57 +137,7 @@ def test_embeddings_are_computed_once(sets, tmp_path):
     assert numbers(first) == numbers(second)
 
 
-def make_shards(sets, folder, count: int) -> None:
-    generated, reference = (part / "manifest.jsonl" for part in sets)
-    settings = dataclasses.replace(QUICK, label_set="esc10")
-    for index in range(count, 0, -1):
-        shard = Shard(index, count)
-        collected = gather(
-            generated,
-            reference,
-            settings,
-            FeatureCache(folder / "cache"),
-            matching=Matching(),
-            embedders=[ToyEmbedder()],
-            shard=shard,
-        )
-        write_shard(collected, shard, folder)
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_merged_shards_are_the_whole_to_the_bit(record, sets, tmp_path, count: int):
-    make_shards(sets, tmp_path, count)
-    merged = merge_shards([tmp_path], tmp_path / "cache")
-    assert numbers(merged) == numbers(record)
-    assert merged.settings_hash == record.settings_hash
-
-
-def test_merging_refuses_what_does_not_belong_together(sets, tmp_path):
-    make_shards(sets, tmp_path, 2)
-    with pytest.raises(InputError, match=r"no shard-\*-of-\*\.json"):
-        merge_shards([tmp_path / "cache"], tmp_path / "cache")
-    with pytest.raises(InputError, match=r"there twice: \[1, 2\]"):
-        merge_shards([tmp_path, tmp_path], tmp_path / "cache")
-    with pytest.raises(SoundleapError, match="not in the cache"):
-        merge_shards([tmp_path], tmp_path / "other")
-    path = tmp_path / "shard-2-of-2.json"
-    text = path.read_text()
-    path.write_text(text.replace('"bootstrap": 12', '"bootstrap": 13'))
-    with pytest.raises(InputError, match="shard 2 was made with another settings"):
-        merge_shards([tmp_path], tmp_path / "cache")
-    path.unlink()
-    with pytest.raises(InputError, match=r"shards are missing: \[2\]"):
-        merge_shards([tmp_path], tmp_path / "cache")
-
-
-def test_shards_are_named_by_part_and_count():
-    assert parse_shard("2/8") == Shard(2, 8)
-    for text in ("2", "a/b", "0/3", "4/3", "1/0", "-1/3"):
-        with pytest.raises(InputError, match="shard"):
-            parse_shard(text)
-
-
-def test_clips_that_can_not_be_used_are_listed_and_count_nowhere(sets, tmp_path, cache):
+def test_clips_that_can_not_be_used_are_listed_and_count_nowhere(sets, tmp_path, feature_cache):
     root = tmp_path / "generated"
     shutil.copytree(sets[0], root)
     (root / "clip-00.wav").write_bytes(b"none")
@@ -260,7 +150,7 @@ def test_clips_that_can_not_be_used_are_listed_and_count_nowhere(sets, tmp_path,
     settings = EvaluationSettings(
         bootstrap=0, metrics=("fd", "kl"), preparation=Preparation(min_seconds=0.2)
     )
-    found = evaluate(root, sets[1], settings, embedders=[ToyEmbedder()], cache=cache)
+    found = evaluate(root, sets[1], settings, embedders=[ToyEmbedder()], cache=feature_cache)
     ours, theirs = found.sets
     assert (ours.listed, ours.used) == (34, 29)
     assert ours.skipped == {
@@ -275,30 +165,30 @@ def test_clips_that_can_not_be_used_are_listed_and_count_nowhere(sets, tmp_path,
     assert not any(clip.paired or clip.scores for clip in refused.values())
 
 
-def test_an_embedder_that_can_use_nothing_is_told_and_the_others_go_on(sets, cache):
+def test_an_embedder_that_can_use_nothing_is_told_and_the_others_go_on(sets, feature_cache):
     both = [ToyEmbedder(), ToyEmbedder("fast", 44100)]
     settings = EvaluationSettings(bootstrap=0, metrics=("fd",))
-    found = evaluate(*sets, settings, embedders=both, cache=cache)
+    found = evaluate(*sets, settings, embedders=both, cache=feature_cache)
     assert found.not_computed == {"all fast": "no clip of the generated set can be used"}
     assert [value.embedder for value in found.metrics] == ["toy"]
     with pytest.raises(InputError, match=r"no clip of the generated set .*sampling rate \(34\)"):
-        evaluate(*sets, settings, embedders=both[1:], cache=cache)
+        evaluate(*sets, settings, embedders=both[1:], cache=feature_cache)
     resampled = dataclasses.replace(settings, preparation=Preparation(resample=True))
-    found = evaluate(*sets, resampled, embedders=both[1:], cache=cache)
+    found = evaluate(*sets, resampled, embedders=both[1:], cache=feature_cache)
     assert found.sets[0].changed == {"resampled": 34}
 
 
-def test_small_sets_say_what_can_not_be_computed(tmp_path, cache):
+def test_small_sets_say_what_can_not_be_computed(tmp_path, feature_cache):
     folders = write_set(tmp_path, "g", 1, 0), write_set(tmp_path, "r", 2, 50)
     found = evaluate(
-        *folders, EvaluationSettings(bootstrap=0), embedders=[ToyEmbedder()], cache=cache
+        *folders, EvaluationSettings(bootstrap=0), embedders=[ToyEmbedder()], cache=feature_cache
     )
     assert {"kad toy", "kid toy", "fd-inf toy", "density-coverage toy"} <= set(found.not_computed)
     assert "needs 30" in found.not_computed["fd-inf toy"]
     assert any("biased upwards" in text for text in found.metric("fd").warnings)
 
 
-def test_references_may_be_shared_and_captions_come_from_the_matching(sets, cache):
+def test_references_may_be_shared_and_captions_come_from_the_matching(sets, feature_cache):
     matching = Matching(
         ids=("clip-01", "clip-02", "clip-03"),
         captions={"clip-01": "rain"},
@@ -306,7 +196,7 @@ def test_references_may_be_shared_and_captions_come_from_the_matching(sets, cach
     )
     settings = EvaluationSettings(bootstrap=0, metrics=("kl", "text-score"))
     found = evaluate(
-        *sets, settings, matching=matching, embedders=[ToyEmbedder()], cache=cache,
+        *sets, settings, matching=matching, embedders=[ToyEmbedder()], cache=feature_cache,
         protocol=ProtocolStamp("small", "a" * 64), system={"num_inference_steps": 2},
     )  # fmt: skip
     value = found.metric("kl")
@@ -318,10 +208,21 @@ def test_references_may_be_shared_and_captions_come_from_the_matching(sets, cach
     assert "protocol: small, SHA-256 aaaa" in summarise(found)
 
 
-def test_labels_need_a_known_set_and_a_tagger_with_names(sets, cache):
+def test_captions_of_the_reference_serve_where_there_are_none(sets, feature_cache):
+    settings = EvaluationSettings(bootstrap=0, metrics=("text-score",))
+    manifest = sets[1] / "manifest.jsonl"
+    found = evaluate(sets[0], manifest, settings, embedders=[ToyEmbedder()], cache=feature_cache)
+    assert found.metric("text-score").generated_count == 34
+    assert {clip.prompt for clip in found.clips if clip.id == "clip-10"} == {"sound 1"}
+    found = evaluate(*sets, settings, embedders=[ToyEmbedder()], cache=feature_cache)
+    assert found.not_computed == {"text-score toy": "no generated clip has a caption"}
+    assert found.sets[0].without_caption == 34
+
+
+def test_labels_need_a_known_set_and_a_tagger_with_names(sets, feature_cache):
     generated = sets[0] / "manifest.jsonl"
     with pytest.raises(InputError, match="unknown label set 'esc'"):
-        evaluate(generated, sets[1], EvaluationSettings(label_set="esc"), cache=cache)
+        evaluate(generated, sets[1], EvaluationSettings(label_set="esc"), cache=feature_cache)
     toy = ToyEmbedder()
     toy.class_names = ()
     with pytest.raises(InputError, match="add --embedder yamnet"):
@@ -356,64 +257,3 @@ def test_summary_tells_numbers_counts_and_warnings(record):
     assert "fd-inf" in text
     assert "generated: 34 of 34 clips used, 34.0 s" in text
     assert "unpaired: 2" in text
-
-
-@pytest.fixture
-def with_toy(monkeypatch):
-    import toy_embedder
-
-    toy_embedder.open_toy = lambda weights, device: ToyEmbedder()
-    monkeypatch.setitem(table.EMBEDDERS, "toy", "toy:open_toy")
-    monkeypatch.setattr(table, "OFFLINE", ("toy",))
-    monkeypatch.setitem(
-        __import__("sys").modules, "soundleap.evaluation.embedders.toy", toy_embedder
-    )
-
-
-def test_command_writes_record_and_report(sets, tmp_path, with_toy, capsys):
-    (sets[0] / "system.json").write_text('{"name": "student", "num_inference_steps": 2}')
-    arguments = ["evaluate", "--generated", str(sets[0]), "--reference", str(sets[1])]
-    arguments += ["--embedder", "toy", "--metric", "fd", "--metric", "kl", "--bootstrap", "10"]
-    arguments += ["--system", "guidance_scale=4.5", "--cache", str(tmp_path / "cache")]
-    assert main([*arguments, "-o", str(tmp_path / "out")]) == 0
-    printed = capsys.readouterr().out
-    assert "system: student" in printed
-    assert "kl " in printed
-    found = read_record(tmp_path / "out")
-    assert found.system == {"name": "student", "num_inference_steps": 2, "guidance_scale": 4.5}
-    assert [value.metric for value in found.metrics] == ["fd", "kl"]
-    assert found.command.startswith("soundleap evaluate --generated ")
-    assert "--metric fd --metric kl" in found.command
-    (sets[0] / "system.json").unlink()
-
-
-def test_command_does_shards_and_merges_them(sets, tmp_path, with_toy, capsys):
-    common = ["evaluate", "--generated", str(sets[0]), "--reference", str(sets[1])]
-    common += ["--embedder", "toy", "--metric", "fd", "--bootstrap", "0"]
-    for part in ("1/2", "2/2"):
-        assert main([*common, "--shard", part, "-o", str(tmp_path / "parts")]) == 0
-    assert main(["evaluate", "merge", str(tmp_path / "parts"), "-o", str(tmp_path / "a")]) == 0
-    assert main([*common, "--cache", str(tmp_path / "parts/cache"), "-o", str(tmp_path / "b")]) == 0
-    one, two = (read_record(tmp_path / name) for name in "ab")
-    assert numbers(one) == numbers(two)
-    capsys.readouterr()
-    assert main([*common, "--shard", "1/2"]) == 2
-    assert "--shard needs --output" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("extra", "message"),
-    [
-        ([], "give --generated and --reference"),
-        (["--list", "x"], "--list belongs to --protocol"),
-        (["--protocol", "x", "--resample"], "the protocol fixes --resample"),
-        (["--embedder", "yamnt"], "did you mean 'yamnet'"),
-        (["--metric", "fdd"], "unknown metric 'fdd'"),
-        (["--system", "steps"], "--system is 'steps'; expected NAME=VALUE"),
-        (["--embedder", "vggish"], "give --weights vggish=PATH"),
-    ],
-)
-def test_command_refuses_what_does_not_go_together(sets, capsys, extra, message: str):
-    base = ["--generated", str(sets[0]), "--reference", str(sets[1])] if extra else []
-    assert main(["evaluate", *base, *extra]) == 2
-    assert message in capsys.readouterr().err

@@ -43,7 +43,8 @@ def evaluate(
         generated: folder, or manifest (see `clips.list_clips`).
         reference: the same, of real recordings.
         settings: None takes the defaults (YAMNet, all numbers that apply).
-        matching: which clips are judged, their captions and pairs; None takes all, paired by id.
+        matching: which clips are judged, their captions and pairs; None takes all, paired by id,
+            with the captions of the generated set's manifest, else of the reference clip.
         protocol: what fixed the settings, for the record.
         system: what is judged: `name`, steps, speed; for the record.
         embedders: open ones to use instead of opening those of the settings.
@@ -95,6 +96,8 @@ def gather(
     """
     sources = dict(zip(ROLES, (generated, reference), strict=True))
     sides = {r: match_clips(list_clips(s), r, matching) for r, s in sources.items()}
+    if matching.captions is None:
+        sides["generated"] = _borrow_captions(sides, matching)
     check_labels(settings.label_set, [clip for side in sides.values() for clip in side])
     start = time.perf_counter()
     opened = list(embedders or ())
@@ -121,6 +124,17 @@ def gather(
         },
         command=command,
     )
+
+
+def _borrow_captions(
+    sides: Mapping[str, Sequence[EvaluationClip]], matching: Matching
+) -> list[EvaluationClip]:
+    """Give generated clips without a caption that of their reference clip."""
+    known = {clip.id: clip.prompt for clip in sides["reference"] if clip.fault is None}
+    return [
+        dataclasses.replace(clip, prompt=clip.prompt or known.get(matching.reference_of(clip.id)))
+        for clip in sides["generated"]
+    ]
 
 
 def _listing(sides: Mapping[str, Sequence[EvaluationClip]]) -> str:

@@ -88,7 +88,7 @@ def score(collected: Collected, cache: FeatureCache) -> EvaluationRecord:
     rows: dict[str, dict[str, int]] = {role: {} for role in ROLES}
     for info in collected.infos:
         start = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="soundleap-") as folder:
+        with _scratch(cache) as folder:
             tables = _tables(sides, info, cache, Path(folder))
             for role, table in tables.items():
                 rows[role][info.name] = len(table.rows.rows) if table else 0
@@ -112,6 +112,14 @@ def score(collected: Collected, cache: FeatureCache) -> EvaluationRecord:
         command=collected.command,
         clips=clips,
         not_computed=findings.not_computed,
+    )
+
+
+def _scratch(cache: FeatureCache) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for tables beside the features: /tmp may lie in memory."""
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(
+        prefix=".tables-", dir=cache.folder, ignore_cleanup_errors=True
     )
 
 
