@@ -67,9 +67,9 @@ def read_weights(path: str | Path, allow: Sequence[Any] = ()) -> dict[str, Tenso
 
 def numpy_scalars() -> list[Any]:
     """Types of numpy numbers that lie beside the weights in some published files."""
-    scalar: Any = np._core.multiarray.scalar  # pyright: ignore[reportAttributeAccessIssue]
+    core: Any = getattr(np, "_core", None) or np.core  # numpy 1 has no _core
     numbers = [type(np.dtype(kind)) for kind in (np.int64, np.float32, np.float64)]
-    return [(scalar, "numpy.core.multiarray.scalar"), np.dtype, *numbers]
+    return [(core.multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtype, *numbers]
 
 
 def _tensors(found: Any, file: Path) -> dict[str, Tensor]:
