@@ -70,6 +70,8 @@ def test_models_that_can_not_be_told_apart_are_refused(untrained_folder: Path, t
         create_app(ServerSettings(models=(str(untrained_folder), "default")))
     with pytest.raises(BundleError, match="is no model folder"):
         create_app(ServerSettings(models=(str(tmp_path),)))
+    with pytest.raises(InputError, match="did you mean 'default'"):
+        create_app(ServerSettings(models=("defalt",)))
 
 
 @pytest.fixture
@@ -105,6 +107,20 @@ def test_a_model_that_gives_nan_is_an_error_and_the_server_goes_on(broken):
     job = broken.finished(broken.job(**SHORT, network="teacher", count=3))
     assert (job["status"], job["error"]["code"]) == ("failed", "not_finite")
     assert 'soundleap_errors_total{kind="not_finite"}' in broken.client.get("/metrics").text
+
+
+def test_a_model_that_must_be_fetched_does_not_keep_the_server_from_starting(
+    start, monkeypatch: pytest.MonkeyPatch, untrained_folder: Path
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    server = start(models=(str(untrained_folder), "nobody/nothing"), ready=False)
+
+    wait_for(lambda: server.client.get("/health").json()["status"] == "failed", "the failure")
+    health = server.client.get("/health").json()["models"]["nobody/nothing"]
+    assert "can't fetch it from the hub" in health["error"]
+    listed = server.client.get("/v1/models/nobody/nothing").json()
+    assert (listed["status"], listed["duration_in_s"]) == ("failed", None)
+    wait_for(lambda: server.sound(**SHORT).status_code == 200, "the other model")
 
 
 def test_stopping_finishes_what_runs_and_cancels_what_waits(start):

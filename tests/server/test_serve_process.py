@@ -132,6 +132,21 @@ def _last_event(answer: httpx.Response) -> dict[str, Any]:
     return json.loads(data[-1].removeprefix("data: "))
 
 
+@pytest.mark.slow
+def test_a_second_signal_does_not_wait(served: Served):
+    wait_for(served.ready, "the model")
+    job = served.client.post("/v1/jobs", json=LONG).json()
+    wait_for(lambda: _status(served, job) == "running", "the job's begin")
+    workers = served.workers()
+
+    served.process.send_signal(signal.SIGINT)
+    wait_for(lambda: served.client.get("/health").json()["status"] == "stopping", "the first")
+    served.process.send_signal(signal.SIGINT)
+
+    served.process.wait(WAIT_IN_S)
+    wait_for(lambda: not any(map(_command_line, workers)), "the workers' end")
+
+
 def test_an_address_that_is_taken_is_told(untrained_folder: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

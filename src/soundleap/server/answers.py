@@ -63,9 +63,9 @@ class Alive(BaseModel):
 class Range(BaseModel):
     """A value's default and limits."""
 
-    default: float
-    min: float
-    max: float
+    default: int | float
+    min: int | float
+    max: int | float
 
 
 class NetworkLimits(BaseModel):

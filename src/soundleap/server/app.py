@@ -66,10 +66,9 @@ def create_app(settings: ServerSettings | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = service
-    keys = [Depends(HTTPBearer(auto_error=False)), Depends(_KEY_HEADER)]  # checked in `Guard`
-    app.include_router(routes_info.router)
-    app.include_router(routes_audio.router, dependencies=keys)
-    app.include_router(routes_jobs.router, dependencies=keys)
+    described = [Depends(_BEARER), Depends(_KEY_HEADER)] if service.keys is not None else []
+    for routes in (routes_info, routes_audio, routes_jobs):  # the keys are checked in `Guard`
+        app.include_router(routes.router, dependencies=described)
     if routes_info.PAGE.is_dir():
         app.mount("/page", routes_info.PageFiles(directory=routes_info.PAGE))
     app.add_exception_handler(ApiError, _api_error)
@@ -87,6 +86,7 @@ def create_app(settings: ServerSettings | None = None) -> FastAPI:
     return app
 
 
+_BEARER = HTTPBearer(auto_error=False)
 _KEY_HEADER = APIKeyHeader(name="xi-api-key", auto_error=False)
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from soundleap.bundle import Bundle
 from soundleap.bundle_schema import NetworkName, TeacherSolver
@@ -17,6 +20,7 @@ from soundleap.server.metrics import Metrics
 from soundleap.server.settings import ServerSettings
 from soundleap.server.worker import WorkerOptions
 
+T = TypeVar("T")
 Status = Literal["loading", "ready", "failed"]
 
 DEFAULT = "default"
@@ -43,8 +47,7 @@ class ServedModel:
         self.id = id
         self.source = source
         self.settings = settings
-        here = source in KNOWN_MODELS or os.path.exists(source)
-        self.bundle: Bundle | None = open_model(source) if here else None
+        self.bundle: Bundle | None = None if _from_hub(source) else open_model(source)
         self.dispatcher: Dispatcher | None = None
         self._failure: str | None = None
 
@@ -52,7 +55,7 @@ class ServedModel:
         """Fetch the model where needed, and start its workers."""
         if self.bundle is None:
             try:
-                self.bundle = await asyncio.to_thread(open_model, self.source)
+                self.bundle = await _in_thread_of_its_own(lambda: open_model(self.source))
             except (InputError, BundleError) as error:
                 self._failure = str(error)
                 return
@@ -134,6 +137,36 @@ def served_models(settings: ServerSettings) -> dict[str, ServedModel]:
             )
         models[id] = ServedModel(id, source, settings)
     return models
+
+
+def _from_hub(source: str) -> bool:
+    """Tell whether a model may have to be fetched, which takes long."""
+    if source in KNOWN_MODELS or os.path.exists(source):
+        return False
+    return source.count("/") == 1 and source[0].isalnum()
+
+
+async def _in_thread_of_its_own(function: Callable[[], T]) -> T:
+    """Wait for a function; unlike a pool's thread, its own does not keep a process from ending."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def tell(outcome: Callable[[], None]) -> None:
+        if not future.done():
+            outcome()
+
+    def run() -> None:
+        try:
+            value = function()
+        except Exception as error:
+            outcome = partial(future.set_exception, error)
+        else:
+            outcome = partial(future.set_result, value)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, outcome)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future
 
 
 def _facts(bundle: Bundle) -> dict[str, Any]:

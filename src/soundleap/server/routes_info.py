@@ -144,13 +144,13 @@ async def metadata(request: Request) -> dict[str, Any]:
 
 
 def _metadata_of(data: bytes) -> dict[str, Any]:
-    with tempfile.NamedTemporaryFile(prefix="soundleap-") as file:
-        file.write(data)
-        file.flush()
+    with tempfile.TemporaryDirectory(prefix="soundleap-") as folder:
+        file = Path(folder) / "file"
+        file.write_bytes(data)
         try:
-            return read_metadata(file.name)
+            return read_metadata(file)
         except (AudioFileError, RecursionError) as error:
-            message = str(error).replace(str(file.name), "the file")
+            message = str(error).replace(str(file), "the file")
             raise ApiError(422, "invalid_value", message) from None
 
 

@@ -104,7 +104,7 @@ async def remove(request: Request, job: FoundJob) -> dict[str, Any]:
     "/{id}/events",
     summary="Follow a job",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {}}}},
 )
 async def events(request: Request, job: FoundJob) -> StreamingResponse:
     """Send the job's state, then its events until it is finished (server-sent events)."""

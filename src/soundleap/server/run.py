@@ -63,7 +63,10 @@ def serve(settings: ServerSettings, host: str, port: int) -> None:
             "" if settings.api_key_file else ", and asks nobody for a key",
             extra={"event": "exposed", "host": host},
         )
-    _Server(config, app.state.service).run(sockets=[listener])
+    try:
+        _Server(config, app.state.service).run(sockets=[listener])
+    finally:
+        app.state.service.abandon()  # after a second signal some may still be at work
 
 
 class _Server(uvicorn.Server):

@@ -72,6 +72,12 @@ class Service:
         dispatchers = [m.dispatcher for m in self.models.values() if m.dispatcher is not None]
         await asyncio.gather(*(d.stop(self.settings.drain_timeout_in_s) for d in dispatchers))
 
+    def abandon(self) -> None:
+        """End every worker process at once, finished or not; works without an event loop."""
+        for model in self.models.values():
+            for worker in model.dispatcher.workers if model.dispatcher is not None else []:
+                worker.end()
+
     @property
     def status(self) -> str:
         """One of loading, ready, failed, stopping."""

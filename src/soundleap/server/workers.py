@@ -142,10 +142,14 @@ class Worker:
             self._batch.fail(error)
         pipe = self._pipe
         self._tell("stop")
-        if self._process is not None and self._process.is_alive():
-            self._process.kill()
+        self.end()
         if pipe is not None:
             self._lost(pipe)
+
+    def end(self) -> None:
+        """End the process, where there is one, and tell nobody."""
+        if self._process is not None and self._process.is_alive():
+            self._process.kill()
 
     async def stop(self) -> None:
         """End it when nothing runs, and make sure of it."""
