@@ -122,7 +122,7 @@ def test_shorter_than_the_fixed_length_is_trimmed_and_told(
     np.testing.assert_array_equal(part.audios[0], whole.audios[0][:, :9600])
     assert part.metadata[0]["trimmed_from_s"] == 1.28
     assert "trimmed_from_s" not in whole.metadata[0]
-    with pytest.raises(InputError, match="duration_in_s is 2 s; allowed: 0.5 to 1.28 s"):
+    with pytest.raises(InputError, match=r"duration_in_s is 2 s; allowed: 0\.5 to 1\.28 s"):
         pipe("rain", duration_in_s=2)
 
 

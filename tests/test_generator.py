@@ -50,7 +50,7 @@ def test_results_are_in_order_and_independent_of_batches(
         np.testing.assert_allclose(result.waveform, alone.audios[0], atol=1e-4)
         assert result.metadata["prompt"] == request.prompt
         assert result.sampling_rate == 16000
-        assert set(result.seconds) == {"text", "network", "codec"}
+        assert set(result.seconds) == {"load", "text", "network", "codec", "vocoder"}
 
 
 def test_nothing_is_made_when_one_request_is_wrong(pipeline: TextToAudio) -> None:

@@ -16,6 +16,8 @@ from soundleap.diffusion import sample_generators
 from soundleap.diffusion.sampling import SampleCallback
 from soundleap.errors import InputError, NotFiniteError
 from soundleap.latents import Conditions, LatentSampler
+from soundleap.models.codec import Codec
+from soundleap.models.seams import Text
 from soundleap.parts import LoadedParts
 from soundleap.plans import latents_length, timesteps_of
 from soundleap.requests import Sample
@@ -51,20 +53,26 @@ class Batch:
             NotFiniteError: if the model gives NaN or infinity.
         """
         generators = sample_generators([sample.seed for sample in self.samples])
+        with self.stages("load"):
+            encoder = self.parts.text
         with self.stages("text"):
-            embeds, mask = self._text_states()
-            self.parts.done_with_text()
+            embeds, mask = self._text_states(encoder)
+        del encoder
+        self.parts.done_with_text()
+        with self.stages("load"):
+            self.parts.network(self.samples[0].network)
         with self.stages("network"):
             latents = {
                 tuple(rows): self._latents(rows, embeds, mask, generators, callback)
                 for rows in self._groups()
             }
-            self.parts.done_with_networks()
-        with self.stages("codec"):
-            audios: dict[int, NDArray[np.float32]] = {}
-            for rows, some in latents.items():
-                audios |= zip(rows, self._waveforms(rows, some, generators), strict=True)
-            self.parts.done_with_codec()
+        self.parts.done_with_networks()
+        with self.stages("load"):
+            codec = self.parts.codec
+        audios: dict[int, NDArray[np.float32]] = {}
+        for rows, some in latents.items():
+            audios |= zip(rows, self._waveforms(rows, some, generators, codec), strict=True)
+        self.parts.done_with_codec()
         return [audios[i] for i in range(len(self.samples))]
 
     def notes(self, sample: Sample) -> dict[str, Any]:
@@ -83,7 +91,7 @@ class Batch:
         lengths = dict.fromkeys(self.lengths)
         return [[i for i in rows if self.lengths[i] == length] for length in lengths]
 
-    def _text_states(self) -> tuple[Tensor, Tensor]:
+    def _text_states(self, encoder: Text) -> tuple[Tensor, Tensor]:
         """Encode every text once: ``[R, B, N, D]`` states and ``[R, B, N]`` masks."""
         samples = self.samples
         rows: list[list[tuple[str, str | None]]] = [[(s.prompt, s.struct_prompt) for s in samples]]
@@ -91,7 +99,6 @@ class Batch:
             rows.append([self._wrapped(sample.negative_prompt or "") for sample in samples])
             rows.append([self._wrapped("")] * len(samples))
         texts = list(dict.fromkeys(text for row in rows for text in row))
-        encoder = self.parts.text
         structs = [struct or "" for _, struct in texts] if encoder.structured else None
         states = encoder.encode([prompt for prompt, _ in texts], structs)
         index = torch.tensor([[texts.index(text) for text in row] for row in rows])
@@ -123,11 +130,12 @@ class Batch:
         samples = [self.samples[i] for i in rows]
         first = samples[0]
         device = self.parts.device
+        exact = torch.float32 if device.type == "mps" else torch.float64  # it lacks float64
         guided = any(sample.guidance_scale_post > 1 for sample in samples)
         conditions = Conditions(
             embeds=embeds[:, rows],
             mask=mask[:, rows],
-            w=torch.tensor([sample.guidance_scale for sample in samples], device=device),
+            w=torch.tensor([s.guidance_scale for s in samples], dtype=exact, device=device),
             negative=any(sample.negative_prompt for sample in samples),
             lengths=[self.lengths[i] for i in rows],
             post=torch.tensor([s.guidance_scale_post for s in samples], device=device)
@@ -151,11 +159,14 @@ class Batch:
         return latents
 
     def _waveforms(
-        self, rows: Sequence[int], latents: Tensor, generators: Sequence[torch.Generator]
+        self,
+        rows: Sequence[int],
+        latents: Tensor,
+        generators: Sequence[torch.Generator],
+        codec: Codec,
     ) -> list[NDArray[np.float32]]:
-        codec = self.parts.codec
-        lengths = [self.lengths[i] for i in rows]
-        waveform = codec.decode(latents, [generators[i] for i in rows], lengths).cpu()
+        lengths, own = [self.lengths[i] for i in rows], [generators[i] for i in rows]
+        waveform = codec.decode(latents, own, lengths, self.stages).cpu()
         check_finite(waveform, "codec")
         samples = [self.samples[i] for i in rows]
         if self.manifest.sampling.remove_dc:

@@ -31,7 +31,7 @@ def find_device(device: str | torch.device) -> torch.device:
 
 @dataclass
 class Stages:
-    """Seconds spent in the stages of one call: text, network, codec."""
+    """Seconds spent in the stages of one call: load, text, network, codec, vocoder."""
 
     device: torch.device
     seconds: dict[str, float] = field(default_factory=dict[str, float])

@@ -32,7 +32,8 @@ class Result:
         sampling_rate: in Hz.
         seed: the seed that was used.
         metadata: what the sound was made with.
-        seconds: this sound's share of the time its batch spent in each stage: text, network, codec.
+        seconds: this sound's share of the time its batch spent in each stage: load, text, network,
+            codec (latents to mel), vocoder.
     """
 
     waveform: NDArray[np.float32]

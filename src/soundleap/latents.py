@@ -36,7 +36,8 @@ class Conditions:
         embeds: ``[3, B, N, D]`` text states of the prompts, the negative prompts (the empty text
             where there is none) and the empty text; ``[1, B, N, D]`` where only prompts are asked.
         mask: ``[3, B, N]`` True at tokens.
-        w: ``[B]`` guidance scales, float32.
+        w: ``[B]`` guidance scales; float64 where there is one, since some networks' embeddings
+            multiply them by a thousand.
         negative: whether any sample has a negative prompt.
         lengths: latent vectors of each sample.
         post: ``[B]`` guidance scales of the student's answers; None for none.

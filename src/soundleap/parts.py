@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from soundleap.models.seams import Network, Text
 
 
+@runtime_checkable
+class HalfPrecision(Protocol):
+    """A part that can run in bfloat16 with an error at least 40 dB below the signal."""
+
+    def use_bfloat16(self) -> None:
+        """Change to it."""
+        ...
+
+
 class LoadedParts:
     """The parts of one model on one device.
 
@@ -21,11 +30,21 @@ class LoadedParts:
         low_memory: keep only what the stage at work needs; every call loads anew.
     """
 
-    def __init__(self, bundle: Bundle, device: torch.device, low_memory: bool) -> None:
-        """Open a model; nothing is loaded yet."""
+    def __init__(
+        self, bundle: Bundle, device: torch.device, low_memory: bool, half: bool = False
+    ) -> None:
+        """Open a model; nothing is loaded yet.
+
+        Args:
+            bundle: the opened model.
+            device: where parts go.
+            low_memory: keep only what the stage at work needs.
+            half: let a vocoder that stands it run in bfloat16.
+        """
         self.bundle = bundle
         self.device = device
         self.low_memory = low_memory
+        self.half = half
         self._codec: Codec | None = None
         self._text: Text | None = None
         self._networks: dict[NetworkName, Network] = {}
@@ -36,6 +55,8 @@ class LoadedParts:
         """The codec."""
         if self._codec is None:
             self._codec = self.bundle.load_codec().to(self.device)
+            if self.half and isinstance(self._codec.vocoder, HalfPrecision):
+                self._codec.vocoder.use_bfloat16()
         return self._codec
 
     @property

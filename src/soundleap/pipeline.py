@@ -17,7 +17,7 @@ from soundleap.bundle_schema import CARD_NAME, Description, NetworkName, Teacher
 from soundleap.bundle_writer import BundleParts, save_bundle
 from soundleap.device import find_device
 from soundleap.diffusion.sampling import SampleCallback
-from soundleap.errors import unknown_name
+from soundleap.errors import InputError, unknown_name
 from soundleap.output import AudioOutput, scale_down
 from soundleap.parts import LoadedParts
 from soundleap.plans import timesteps_of
@@ -70,7 +70,8 @@ class TextToAudio:
         self.bundle = bundle
         self.manifest = bundle.manifest
         self.dtype = dtype
-        self.parts = LoadedParts(bundle, find_device(device), low_memory)
+        half = DTYPES[dtype] is not None
+        self.parts = LoadedParts(bundle, find_device(device), low_memory, half)
 
     @classmethod
     def from_pretrained(
@@ -123,9 +124,11 @@ class TextToAudio:
         """Write the model, as it is in memory, into a new folder in the types it came in.
 
         Raises:
-            InputError: if the folder exists and is not empty.
+            InputError: if the folder exists and is not empty, or the model runs in bfloat16.
             BundleError: if it can't be written.
         """
+        if DTYPES[self.dtype] is not None:
+            raise InputError(f"this model runs in {self.dtype}; load it as float32 to save it")
         networks = {name: self.network(name) for name in self.manifest.networks}
         stored = self.manifest.parts
         names = ("codec", "vocoder", *networks)

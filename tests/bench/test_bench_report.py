@@ -19,6 +19,7 @@ def make_report(cold: bool = True) -> BenchReport:
         batch_size=4,
         duration_in_s=10.0,
         seconds=dict.fromkeys(STAGES, spread),
+        cpu_seconds=spread,
         real_time_factor=spread,
         peak_rss_in_bytes=123_000_000,
         peak_rss_scope="case",

@@ -36,7 +36,7 @@ def measure_cold_start(settings: BenchSettings, steps: int) -> ColdStart:
     return ColdStart(
         network=settings.network,
         num_inference_steps=steps,
-        duration_in_s=settings.duration_in_s,
+        duration_in_s=settings.duration_in_s or 0.0,
         command_in_s=Spread.of(commands[1:]),
         import_in_s=Spread.of(imports[1:]),
     )
@@ -68,10 +68,14 @@ def generate_arguments(settings: BenchSettings, steps: int, path: Path) -> list[
     """Give the arguments that make the first sound of a case."""
     model = [] if settings.model is None else ["--model", settings.model]
     teacher = ["--teacher"] if settings.network == "teacher" else []
+    length = settings.duration_in_s
     return [
         *("generate", PROMPTS[0], "--output", str(path), "--quiet", "--seed", "0"),
-        *("--steps", str(steps), "--duration", f"{settings.duration_in_s!r}"),
+        *("--steps", str(steps), *([] if length is None else ["--duration", f"{length!r}"])),
         *("--device", settings.device, *model, *teacher),
+        *([] if settings.dtype is None else ["--dtype", settings.dtype]),
+        *([] if settings.solver is None else ["--solver", settings.solver]),
+        *(["--low-memory"] if settings.low_memory else []),
     ]
 
 

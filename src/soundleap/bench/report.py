@@ -12,8 +12,9 @@ from typing import Literal
 from soundleap.bundle_schema import NetworkName, Strict
 from soundleap.errors import InputError
 
-STAGES = ("text", "network", "codec", "vocoder", "total")
-"""Stages of one call; total also holds what lies between them."""
+STAGES = ("load", "text", "network", "codec", "vocoder", "total")
+"""Stages of one call; load is 0 once a model is loaded, unless memory is kept low; total also holds
+what lies between them."""
 
 _BYTES_IN_A_MEGABYTE = 1e6
 
@@ -61,6 +62,7 @@ class Case(Strict):
         batch_size: sounds made at once.
         duration_in_s: length of each sound.
         seconds: wall clock of each of `STAGES`, for the whole batch.
+        cpu_seconds: processor time of the whole process, all cores together.
         real_time_factor: total seconds for each second of sound; below 1 is faster than real time.
         peak_rss_in_bytes: largest resident memory of the process; None where it can't be measured.
         peak_rss_scope: "case" if the peak is this case's own (what was loaded before included), or
@@ -73,6 +75,7 @@ class Case(Strict):
     batch_size: int
     duration_in_s: float
     seconds: dict[str, Spread]
+    cpu_seconds: Spread
     real_time_factor: Spread
     peak_rss_in_bytes: int | None
     peak_rss_scope: Literal["case", "process"]
@@ -175,6 +178,7 @@ def _case_rows(case: Case) -> Iterable[str]:
     yield f"{case.network}, steps {case.num_inference_steps}, {count}"
     for stage in STAGES:
         yield _spread_row(f"{stage}, s", case.seconds[stage])
+    yield _spread_row("processor time, s", case.cpu_seconds)
     yield _spread_row("real-time factor", case.real_time_factor)
     if case.peak_rss_in_bytes is not None:
         scope = "" if case.peak_rss_scope == "case" else ", so far"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from soundleap.bundle_schema import Manifest, NetworkName
-from soundleap.errors import InputError
+from soundleap.bundle_schema import Family, Manifest, NetworkName, TeacherSolver
+from soundleap.errors import InputError, unknown_name
 from soundleap.requests import Request, complete_all
 
 PROMPTS = (
@@ -30,25 +31,33 @@ class BenchSettings:
 
     Attributes:
         model: as for `TextToAudio.from_pretrained`; None for the default model.
+        family: measure a model of this published family and size with random weights instead.
         network: "student" or "teacher".
         steps: numbers of steps; empty takes the network's default.
         batch_sizes: numbers of sounds made at once.
-        duration_in_s: length of every sound.
+        duration_in_s: length of every sound; None takes the model's own.
         runs: measurements of each case, after one that does not count.
         threads: that torch uses inside an operation; None leaves torch's default.
         device: "auto", "cpu", "cuda", ...
         cold: also measure the command in new processes.
+        dtype: as for `TextToAudio`.
+        low_memory: as for `TextToAudio`; the peak is then that of the largest stage.
+        solver: of the teacher; None for the model's own.
     """
 
     model: str | None = None
+    family: str | None = None
     network: NetworkName = "student"
     steps: tuple[int, ...] = ()
     batch_sizes: tuple[int, ...] = (1, 4)
-    duration_in_s: float = 10.0
+    duration_in_s: float | None = 10.0
     runs: int = 7
     threads: int | None = None
     device: str = "auto"
     cold: bool = True
+    dtype: str | None = None
+    low_memory: bool = False
+    solver: TeacherSolver | None = None
 
     def __post_init__(self) -> None:
         """Check what needs no model.
@@ -57,6 +66,10 @@ class BenchSettings:
             InputError: naming the first value that is not allowed.
         """
         _check_whole("runs", self.runs, MOST_RUNS)
+        if self.family is not None and self.model is not None:
+            raise InputError("model and family are both given; give one of them")
+        if self.family is not None and self.family not in get_args(Family)[1:]:
+            raise unknown_name("family", self.family, get_args(Family)[1:])
         if self.threads is not None:
             _check_whole("threads", self.threads, MOST_THREADS)
         if not self.batch_sizes:
@@ -80,6 +93,7 @@ class BenchSettings:
                 num_inference_steps=steps,
                 seed=i,
                 network=self.network,
+                solver=self.solver,
             )
             for i in range(batch_size)
         ]

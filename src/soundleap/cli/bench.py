@@ -22,15 +22,34 @@ def bench(
         list[int] | None,
         typer.Option(help="Sounds at once; repeat for several.  [default: 1 and 4]"),
     ] = None,
-    duration: Annotated[float, typer.Option(help="Seconds of each sound.")] = 10.0,
-    runs: Annotated[int, typer.Option(help="Measurements of each, after one to warm up.")] = 7,
+    family: Annotated[
+        str | None,
+        typer.Option(help="Measure a published system's size with random weights: its name."),
+    ] = None,
+    duration: Annotated[
+        float | None,
+        typer.Option(help="Seconds of each sound.  [default: 10; with --family its own]"),
+    ] = None,
+    runs: Annotated[
+        int | None,
+        typer.Option(help="Measurements of each, after one to warm up.  [default: 7; family: 3]"),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads.  [default: torch's choice]")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
+    low_memory: Annotated[
+        bool, typer.Option("--low-memory", help="Keep only the part at work in memory.")
+    ] = False,
+    solver: Annotated[str | None, typer.Option(help="Of the teacher.")] = None,
     cold: Annotated[
-        bool, typer.Option("--cold/--no-cold", help="Also measure the command in new processes.")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--cold/--no-cold",
+            help="Also measure the command in new processes.  [default: not with --family]",
+        ),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the report into this file.")
     ] = None,
@@ -45,14 +64,18 @@ def bench(
         raise unknown_name("network", network, ("student", "teacher"))
     settings = BenchSettings(
         model=model,
+        family=family,
         network=network,
         steps=as_tuple(steps, ()),
-        batch_sizes=as_tuple(batch, BenchSettings.batch_sizes),
-        duration_in_s=duration,
-        runs=runs,
+        batch_sizes=as_tuple(batch, BenchSettings.batch_sizes if family is None else (1,)),
+        duration_in_s=10.0 if family is None and duration is None else duration,
+        runs=runs if runs is not None else (7 if family is None else 3),
         threads=threads,
         device=device,
-        cold=cold,
+        cold=family is None if cold is None else cold,
+        dtype=dtype,
+        low_memory=low_memory,
+        solver=solver,  # pyright: ignore[reportArgumentType]
     )
     if json_file is not None:
         check_writable([json_file], overwrite=overwrite)

@@ -7,10 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-IMPORT_NOTE = (
-    "This version has no importers for other projects' checkpoints; "
-    "it reads model folders and hub ids of its own format."
-)
+PUBLISHED = {
+    "consistencytta": "ConsistencyTTA: one query, 10.24 s; Bai-YT/ConsistencyTTA",
+    "tango": "TANGO: teacher, 200 steps, 10.24 s; declare-lab/tango and its variants",
+    "audiolcm": "AudioLCM: 1 to 8 queries, up to 27 s; liuhuadai/AudioLCM",
+    "make-an-audio-2": "Make-An-Audio 2: teacher, 100 steps; ByteDance/Make-An-Audio-2",
+}
+"""What `soundleap import` converts: what it is, and where it is published."""
 
 
 def models(
@@ -38,7 +41,17 @@ def models(
         typer.echo(source)
         for name, value in facts.items():
             typer.echo(f"  {name:<24}{value}")
-    typer.echo(IMPORT_NOTE)
+    if not sources:
+        typer.echo(_importable())
+
+
+def _importable() -> str:
+    from soundleap.importers.licences import expression
+
+    lines = ["can be imported (`soundleap import SRC OUT`; see its --help)"]
+    for family, what in PUBLISHED.items():
+        lines += [f"  {family:<24}{what}", f"  {'':<24}licence: {expression(family)}"]  # pyright: ignore[reportArgumentType]
+    return "\n".join(lines)
 
 
 def _facts(bundle: Any) -> dict[str, Any]:
@@ -46,6 +59,7 @@ def _facts(bundle: Any) -> dict[str, Any]:
     sampling = manifest.sampling
     facts: dict[str, Any] = {
         "name": f"{manifest.name} {manifest.version}",
+        "family": manifest.kind,
         "licence": manifest.licence,
         "size": f"{manifest.size_in_bytes / 1e6:.1f} MB",
         "sampling_rate": f"{manifest.sampling_rate} Hz",

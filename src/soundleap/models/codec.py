@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from soundleap.audio.mel import LogMel
 from soundleap.errors import InputError
 from soundleap.models.seams import LatentCodec, Vocoder
+
+Stage = Callable[[str], AbstractContextManager[None]]
+"""Gives a context that measures a named stage."""
 
 
 class Codec(nn.Module):
@@ -93,6 +97,7 @@ class Codec(nn.Module):
         latents: Tensor,
         generators: Sequence[torch.Generator],
         lengths: Sequence[int] | None = None,
+        stage: Stage = lambda _: nullcontext(),
     ) -> Tensor:
         """Decode latents; peaks may pass 1, nothing is clipped.
 
@@ -104,6 +109,7 @@ class Codec(nn.Module):
             latents: ``[B, C, L]`` or ``[B, C, L, ...]``.
             generators: one CPU generator per sample.
             lengths: latent vectors of each sample, 1 to L; None where nothing is padded.
+            stage: gives a context for the time of "codec" (latents to mel) and "vocoder".
 
         Returns:
             ``[B, 1, S] float32`` with S at least max(lengths) · `samples_per_latent` (a vocoder may
@@ -123,14 +129,17 @@ class Codec(nn.Module):
         parts: dict[int, Tensor] = {}
         for size in sorted(set(sizes)):
             rows = [i for i in range(batch) if sizes[i] == size]
-            decoded = self._decode_equal(latents[rows, :, :size], [generators[i] for i in rows])
+            own = [generators[i] for i in rows]
+            decoded = self._decode_equal(latents[rows, :, :size], own, stage)
             parts |= dict(zip(rows, decoded, strict=True))
         waveform = latents.new_zeros(batch, 1, max(len(part) for part in parts.values()))
         for row, part in parts.items():
             waveform[row, 0, : len(part)] = part
         return waveform
 
-    def _decode_equal(self, latents: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    def _decode_equal(
+        self, latents: Tensor, generators: Sequence[torch.Generator], stage: Stage
+    ) -> Tensor:
         mel_config = self.front_end.config
         frames = latents.shape[2] * self.latent.config.patch_frames
         bins = mel_config.n_fft // 2 + 1
@@ -141,8 +150,10 @@ class Codec(nn.Module):
                 noises.append(torch.randn(mel_config.n_mels, frames, generator=generator))
             if self.vocoder.draws_phase:
                 phases.append(2 * math.pi * torch.rand(bins, frames, generator=generator))
-        mel = self.latent.decode(latents, _stack(noises, latents.device))
-        return self.vocoder(mel, _stack(phases, latents.device))
+        with stage("codec"):
+            mel = self.latent.decode(latents, _stack(noises, latents.device))
+        with stage("vocoder"):
+            return self.vocoder(mel, _stack(phases, latents.device))
 
 
 def _stack(draws: list[Tensor], device: torch.device) -> Tensor | None:
