@@ -27,6 +27,9 @@ from soundleap.requests import Sample
 if TYPE_CHECKING:
     from soundleap.generator import Generator
 
+WAIT_POLICY = ("OMP_WAIT_POLICY", "PASSIVE")
+"""Threads that wait for one another sleep. By default they spin, and where other processes want the
+same cores a sound can take a hundred times as long; torch reads this when it is first imported."""
 FaultKind = Literal["invalid_value", "not_finite", "out_of_memory", "internal", "cancelled"]
 
 
@@ -80,6 +83,7 @@ def run_process(pipe: Connection, options: WorkerOptions) -> None:
     """
     for name in ("SIGINT", "SIGTERM"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
+    os.environ.setdefault(*WAIT_POLICY)
     if options.threads is not None:
         import torch
 
