@@ -173,12 +173,11 @@ class Guard:
         status = visit.status if visit.status is not None else 499
         metrics = self.service.metrics
         metrics.requests.add(route, str(status))
-        if status >= 400:
-            metrics.errors.add(
-                str(visit.notes.get("code", "client_gone" if status == 499 else status))
-            )
+        code = visit.notes.get("code", "client_gone" if status == 499 else None)
+        if code is not None:
+            metrics.errors.add(str(code))
         logger.log(
-            logging.DEBUG if route in _POLLED and status < 500 else logging.INFO,
+            logging.DEBUG if route in _POLLED else logging.INFO,
             "request",
             extra={
                 "event": "request",
