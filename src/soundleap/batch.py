@@ -14,13 +14,14 @@ from soundleap.audio.dc import remove_dc
 from soundleap.device import Stages
 from soundleap.diffusion import sample_generators
 from soundleap.diffusion.sampling import SampleCallback
-from soundleap.errors import InputError, NotFiniteError
+from soundleap.errors import NotFiniteError
 from soundleap.latents import Conditions, LatentSampler
 from soundleap.models.codec import Codec
 from soundleap.models.seams import Text
 from soundleap.parts import LoadedParts
 from soundleap.plans import latents_length, timesteps_of
 from soundleap.requests import Sample
+from soundleap.token_limits import check_tokens as check_tokens
 
 
 class Batch:
@@ -174,32 +175,6 @@ class Batch:
         whole = samples[0].compat and self.manifest.sampling.length_rule == "make_an_audio_2"
         ends = [None if whole else codec.samples_length(s.duration_in_s) for s in samples]
         return [waveform[i, :, :end].numpy().copy() for i, end in enumerate(ends)]
-
-
-def check_tokens(sample: Sample, encoder: Any) -> None:
-    """Check that a sample's texts fit a text encoder.
-
-    Raises:
-        InputError: for a text that is too long, or of which no word is known.
-    """
-    for name in ("prompt", "negative_prompt"):
-        text = getattr(sample, name)
-        tokens = encoder.tokens(text or "")
-        _check_count(name, len(tokens), encoder.max_tokens)
-        if text and set(tokens) <= {"[UNK]"}:
-            raise InputError(
-                f"{name} {text!r} holds no word that this model's text encoder knows; "
-                "say it in English"
-            )
-
-    if sample.struct_prompt:
-        count = len(encoder.struct_tokens(sample.struct_prompt))
-        _check_count("struct_prompt", count, encoder.max_struct_tokens)
-
-
-def _check_count(name: str, count: int, most: int) -> None:
-    if count > most:
-        raise InputError(f"{name} has {count} tokens; allowed: at most {most}: shorten it")
 
 
 def check_finite(value: Tensor, source: str) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from soundleap.bundle_schema import NetworkName
 from soundleap.errors import check_range
+from soundleap.output import Result
 from soundleap.pipeline import TextToAudio
 from soundleap.requests import Request, Sample
 
@@ -21,26 +18,6 @@ __all__ = ["Generator", "Request", "Result"]
 DEFAULT_BATCH_SIZES = {"cpu": 1}
 """By kind of device: on a CPU batches save no time, and one by one a sample is exact to the bit."""
 OTHER_BATCH_SIZE = 8
-
-
-@dataclass(frozen=True)
-class Result:
-    """One sound.
-
-    Attributes:
-        waveform: ``[C, S] float32`` in [-1, 1].
-        sampling_rate: in Hz.
-        seed: the seed that was used.
-        metadata: what the sound was made with.
-        seconds: this sound's share of the time its batch spent in each stage: load, text, network,
-            codec (latents to mel), vocoder.
-    """
-
-    waveform: NDArray[np.float32]
-    sampling_rate: int
-    seed: int
-    metadata: dict[str, Any]
-    seconds: dict[str, float]
 
 
 class Generator:

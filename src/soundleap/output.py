@@ -1,4 +1,4 @@
-"""What the pipeline gives back."""
+"""What pipelines and generators give back."""
 
 from __future__ import annotations
 
@@ -54,6 +54,26 @@ class AudioOutput:
                 path, audio, self.sampling_rate, format=format, metadata=entry, overwrite=overwrite
             )
         return paths
+
+
+@dataclass(frozen=True)
+class Result:
+    """One sound.
+
+    Attributes:
+        waveform: ``[C, S] float32`` in [-1, 1].
+        sampling_rate: in Hz.
+        seed: the seed that was used.
+        metadata: what the sound was made with.
+        seconds: this sound's share of the time its batch spent in each stage: load, text, network,
+            codec (latents to mel), vocoder.
+    """
+
+    waveform: NDArray[np.float32]
+    sampling_rate: int
+    seed: int
+    metadata: dict[str, Any]
+    seconds: dict[str, float]
 
 
 def scale_down(audio: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
