@@ -10,7 +10,7 @@ import typer
 from soundleap.errors import InputError
 
 if TYPE_CHECKING:
-    from soundleap.bundle import Bundle
+    from soundleap.cli.engines import Opened
     from soundleap.requests import Request
 
 
@@ -39,6 +39,9 @@ def generate(
     teacher: Annotated[bool, typer.Option("--teacher", help="Use the slow teacher.")] = False,
     model: Annotated[
         str | None, typer.Option(help="Name, folder or hub id (see `soundleap models`).")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="torch or onnx.  [default: what the model folder is for]")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     dtype: Annotated[str | None, typer.Option(help="float32 or bfloat16.")] = None,
@@ -79,8 +82,8 @@ def generate(
 
     Every file carries its settings (see `soundleap show`); `--from FILE` makes the same again.
     """
+    from soundleap.cli.engines import open_for
     from soundleap.requests import Request, complete_all, spread_seeds
-    from soundleap.resolve import open_model
     from soundleap.ways import with_structure
 
     settings = {
@@ -103,13 +106,13 @@ def generate(
             *(["count"] if count != 1 else []),
         ]
         _refuse_others(texts, prompts_file, others)
-        bundle = open_model(model)
+        bundle = open_for(engine, model)
         requests, made_with = _repeated(from_file, bundle, force)
         dtype = dtype or made_with
     else:
         common = Request("", **given)  # pyright: ignore[reportArgumentType]
         requests = spread_seeds(_requests(texts, prompts_file, common), seed, count)
-        bundle = open_model(model)
+        bundle = open_for(engine, model)
         requests = with_structure(requests, structure, bundle.manifest.sampling)
     complete_all(requests, bundle.manifest)  # before torch is loaded; tokens are counted later
     writer = _Writer(requests, output, audio_format, overwrite, spectrogram, not no_metadata, quiet)
@@ -141,14 +144,13 @@ class _Writer:
         self.metadata = metadata
         self.quiet = quiet
 
-    def run(self, bundle: Bundle, **loading: Any) -> None:
-        """Make and write everything; `loading` goes to `TextToAudio`."""
+    def run(self, bundle: Opened, **loading: Any) -> None:
+        """Make and write everything; `loading` goes to `make_generator`."""
         from tqdm import tqdm
 
-        from soundleap.generator import Generator
-        from soundleap.pipeline import TextToAudio
+        from soundleap.cli.engines import make_generator
 
-        generator = Generator(TextToAudio(bundle, **loading))
+        generator = make_generator(bundle, **loading)
         hidden = True if self.quiet else None  # None: shown on a terminal only
         with tqdm(total=len(self.requests), unit="sound", disable=hidden, leave=False) as bar:
             for position, result in generator.stream(self.requests):
@@ -187,7 +189,7 @@ def _refuse_others(texts: list[str], prompts_file: Path | None, given: list[str]
         raise InputError(f"--from repeats a file as it is; leave out: {', '.join(others)}")
 
 
-def _repeated(path: Path, bundle: Bundle, force: bool) -> tuple[list[Request], str | None]:
+def _repeated(path: Path, bundle: Opened, force: bool) -> tuple[list[Request], str | None]:
     from soundleap.cli.jobs import check_same_model, repeat_request
 
     request, metadata = repeat_request(path)

@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "train:app",
     "distill": "train:distill",
     "bundle": "bundle:bundle",
+    "export": "export:app",
     "evaluate": "evaluate:app",
     "listen": "listen:app",
     "serve": "serve:serve",

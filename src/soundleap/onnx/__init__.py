@@ -1,0 +1,1 @@
+"""The default family in ONNX: exported parts, and an engine that makes sounds without torch."""
