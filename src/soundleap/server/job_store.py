@@ -112,11 +112,6 @@ class Jobs:
                     take.work.fail(stopped)
 
     @property
-    def unfinished(self) -> int:
-        """How many jobs are not finished."""
-        return sum(job.finished is None for job in self._jobs.values())
-
-    @property
     def last_finished(self) -> float | None:
         """When the last job that holds sounds was finished; None if there is none."""
         times = [job.finished for job in self._jobs.values() if job.finished and job.bytes]

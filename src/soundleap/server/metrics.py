@@ -80,11 +80,6 @@ class Histogram:
         counts[bisect_left(self.bounds, value)] += 1
         self._sums[labels] = self._sums.get(labels, 0.0) + value
 
-    def mean(self, *labels: str) -> float | None:
-        """Give the mean of the values so far; None if there are none."""
-        counts = self._counts.get(labels)
-        return None if counts is None else self._sums[labels] / sum(counts)
-
     def lines(self) -> Iterator[str]:
         """Give the lines of the text form."""
         names = (*self.labels, "le")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any
@@ -28,8 +27,6 @@ from soundleap.server.schemas import (
 from soundleap.server.service import Service
 from soundleap.server.work import Work
 from soundleap.server.worker import Made
-
-logger = logging.getLogger("soundleap.server")
 
 
 def json_only(request: Request) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from soundleap._version import __version__
-from soundleap.requests import Request, Sample, complete_all
+from soundleap.requests import MAX_CHARACTERS, MAX_SEED, Request, Sample, complete_all
 from soundleap.server.batching import model_failed, stopping
 from soundleap.server.errors import ApiError, FieldFault
 from soundleap.server.job_store import Jobs
@@ -142,8 +142,6 @@ class Service:
 
     def limits(self) -> dict[str, Any]:
         """Give the limits that clients should know."""
-        from soundleap.requests import MAX_CHARACTERS, MAX_SEED
-
         names = (
             "max_takes", "max_audio_in_s", "max_queue", "max_queue_per_client", "max_body_bytes",
             "max_upload_bytes", "results_kept_in_s", "results_kept_bytes",
