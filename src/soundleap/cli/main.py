@@ -28,6 +28,7 @@ COMMANDS = {
     "listen": "listen:app",
     "serve": "serve:serve",
     "bench": "bench:bench",
+    "study": "study:app",
     "parity": "parity:parity",
 }
 """Sub-commands: the module in `soundleap.cli` and the name in it."""
