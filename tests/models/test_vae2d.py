@@ -98,6 +98,17 @@ def test_the_scale_only_scales() -> None:
     torch.testing.assert_close(two.decode(two.encode(mel)), one.decode(one.encode(mel)))
 
 
+def test_doubling_in_one_step_is_doubling_in_two() -> None:
+    codec = make()
+    latents = noise(2, 4, 5, 8)
+    with torch.enable_grad():
+        expected = codec.decode(latents)
+        expected.sum().backward()
+    assert all(p.grad is not None for p in codec.vae.decoder.parameters())
+    with torch.no_grad():
+        assert_close(codec.decode(latents), expected.detach())
+
+
 @torch.no_grad()
 def test_half_precision_and_channels_last() -> None:
     codec = make()

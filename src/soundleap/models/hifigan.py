@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from soundleap.audio.mel import AUDIOLDM_MEL, MelConfig
 from soundleap.errors import InputError
+from soundleap.models.fast_cpu import fast_cpu
 from soundleap.models.stock import stock_class
 
 _EDGE_KERNEL = 7  # of the first and the last convolution
@@ -146,10 +147,11 @@ class HifiGan(nn.Module):
         if size is not None and size < 1:
             raise InputError(f"chunk_frames is {size}; allowed: from 1, or None")
         frames = mel.transpose(1, 2).to(self.net.conv_pre.weight.dtype)
-        if size is None or size >= shape[2]:
-            return self.net(frames).float()
-        starts = range(0, shape[2], size)
-        return torch.cat([self._chunk(frames, start, start + size) for start in starts], dim=1)
+        with fast_cpu(mel):
+            if size is None or size >= shape[2]:
+                return self.net(frames).float()
+            starts = range(0, shape[2], size)
+            return torch.cat([self._chunk(frames, start, start + size) for start in starts], dim=1)
 
     def _chunk(self, frames: Tensor, start: int, stop: int) -> Tensor:
         total, hop = frames.shape[1], self.config.mel.hop_length

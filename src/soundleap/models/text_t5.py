@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from soundleap.errors import BundleError, InputError
+from soundleap.models.fast_cpu import fast_cpu
 from soundleap.models.stock import stock_class
 from soundleap.models.text import PROMPTS_AT_ONCE, TextStates
 
@@ -166,7 +167,8 @@ class T5TextEncoder:
             width = len(ids[rows[-1]])
             padded = [ids[i] + [0] * (width - len(ids[i])) for i in rows]
             part = mask[rows, :width]
-            found = self.network(torch.tensor(padded, device=device), attention_mask=part)
+            with fast_cpu(embeds):
+                found = self.network(torch.tensor(padded, device=device), attention_mask=part)
             states = found.last_hidden_state.float()
             embeds[rows, :width] = states.masked_fill(~part[:, :, None], 0.0)
         return TextStates(embeds=embeds, mask=mask)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from soundleap.diffusion.denoisers import Prediction
 from soundleap.diffusion.guidance import fourier_features
 from soundleap.errors import InputError
+from soundleap.models.fast_cpu import fast_cpu
 from soundleap.models.stock import stock_class
 
 CROSS_DOWN, PLAIN_DOWN = "CrossAttnDownBlock2D", "DownBlock2D"
@@ -175,14 +176,15 @@ class UNet2D(nn.Module):
         features = None
         if w is not None and self.frequencies is not None:
             features = fourier_features(w, self.frequencies).to(dtype)
-        output = self.unet(
-            x_t.to(dtype),
-            t.float(),
-            text_embeds.to(dtype),
-            class_labels=features,
-            encoder_attention_mask=text_mask,
-            return_dict=False,
-        )[0]
+        with fast_cpu(x_t):
+            output = self.unet(
+                x_t.to(dtype),
+                t.float(),
+                text_embeds.to(dtype),
+                class_labels=features,
+                encoder_attention_mask=text_mask,
+                return_dict=False,
+            )[0]
         return output.to(x_t.dtype)
 
     def checkpoint_gradients(self, on: bool = True) -> None:

@@ -16,8 +16,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from soundleap.errors import InputError, SoundleapError
+from soundleap.models.fast_cpu import fast_cpu
 from soundleap.models.stock import stock_class
 
 
@@ -127,7 +129,8 @@ class VAE2d(nn.Module):
         self._check_mel(mel)
         dtype = self.vae.quant_conv.weight.dtype
         picture = mel.transpose(1, 2).unsqueeze(1).to(dtype)
-        distribution = self.vae.encode(picture, return_dict=False)[0]
+        with fast_cpu(mel):
+            distribution = self.vae.encode(_channels_last(picture), return_dict=False)[0]
         return distribution.mean.float(), distribution.logvar.float()
 
     def decode(self, latents: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -146,7 +149,8 @@ class VAE2d(nn.Module):
                 f"latents are {shape}; needed: [B, {config.channels}, L, {config.freq_bins}]"
             )
         unscaled = (latents / config.scale_factor).to(self.vae.post_quant_conv.weight.dtype)
-        picture = self.vae.decode(unscaled, return_dict=False)[0]
+        with fast_cpu(latents):
+            picture = self.vae.decode(_channels_last(unscaled), return_dict=False)[0]
         return picture[:, 0].transpose(1, 2).float()
 
     def drop_encoder(self) -> None:
@@ -167,10 +171,38 @@ class VAE2d(nn.Module):
             )
 
 
+class DoublingConv(nn.Module):
+    """The stock upsampler, nearest neighbour and then a 3 x 3 convolution, in one step.
+
+    On a processor and without gradients the two are one transposed convolution by 4 x 4 with half
+    of the work, equal but for rounding.
+    """
+
+    def __init__(self, stock: Any):
+        super().__init__()
+        self.conv = stock.conv
+
+    def forward(self, x: Tensor, *_: Any) -> Tensor:
+        """Map ``[B, C, L, H]`` to ``[B, C, 2 L, 2 H]``."""
+        if x.device.type != "cpu" or torch.is_grad_enabled():
+            return self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+        weight = functional.pad(self.conv.weight.float(), (1, 1, 1, 1))
+        rows = weight[:, :, 1:] + weight[:, :, :-1]  # each input row is two rows of its double
+        folded = (rows[..., 1:] + rows[..., :-1]).flip(2, 3).transpose(0, 1).to(x.dtype)
+        return functional.conv_transpose2d(
+            x, _channels_last(folded), self.conv.bias, stride=2, padding=1
+        )
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Lay out so that all convolutions to come work with the channels side by side: faster."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def _make_vae(config: VAE2dConfig) -> Any:
     make = stock_class("diffusers.models.autoencoders.autoencoder_kl", "AutoencoderKL")
     levels = len(config.block_out_channels)
-    return make(
+    vae = make(
         in_channels=1,
         out_channels=1,
         down_block_types=("DownEncoderBlock2D",) * levels,
@@ -181,3 +213,6 @@ def _make_vae(config: VAE2dConfig) -> Any:
         norm_num_groups=config.norm_num_groups,
         scaling_factor=config.scale_factor,
     )
+    for block in vae.decoder.up_blocks[:-1]:
+        block.upsamplers[0] = DoublingConv(block.upsamplers[0])
+    return vae
