@@ -7,9 +7,7 @@ stays outside: tokens, noise, the sampler's steps, the search for a phase (see `
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from soundleap.bundle import BUILTIN_TEXT, Bundle, hash_file
+from soundleap.bundle_writer import new_folder
 from soundleap.errors import InputError
 from soundleap.models.codec import Codec
 from soundleap.models.dit import DiT
@@ -58,7 +57,7 @@ def export_onnx(bundle: Bundle, out: str | Path, report: Report = lambda _: None
             "default-family can be exported to ONNX"
         )
     _check_packages()
-    with _new_folder(Path(out)) as folder:
+    with new_folder(Path(out)) as folder:
         _write(bundle, folder, report)
     return OnnxFolder(out)
 
@@ -167,18 +166,21 @@ def _refine_inputs(codec: Codec) -> Inputs:
 def _export(path: Path, module: nn.Module, inputs: Inputs, outputs: list[str]) -> None:
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
-        torch.onnx.export(
+        program = torch.onnx.export(
             module.eval(),
             tuple(value for value, _ in inputs.values()),
-            path,
             input_names=list(inputs),
             output_names=outputs,
             dynamic_shapes=tuple(free for _, free in inputs.values()),
             opset_version=OPSET,
-            external_data=False,
             verbose=False,
             dynamo=True,
         )
+        from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+        assert program is not None  # only the old exporter gives None
+        ClearMetadataAndDocStringPass()(program.model)  # lines and folders of the sources
+        program.save(path, external_data=False)
 
 
 @contextmanager
@@ -194,24 +196,6 @@ def _quiet():
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def _new_folder(out: Path):
-    """Give a temporary folder that takes its place under the wanted name at the end."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not an empty folder; give another")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"can't write into {out.parent}: {error.strerror}") from None
-    try:
-        yield made
-        made.chmod(0o755)
-        os.replace(made, out)  # an empty folder may be there
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _check_packages() -> None:
