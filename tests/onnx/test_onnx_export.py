@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_onnx import needs_export, write_small_bundle
 
-from conftest import needs_export, write_small_bundle
 from soundleap.audio.metadata import read_metadata
 from soundleap.bundle import Bundle
 from soundleap.cli.main import main
