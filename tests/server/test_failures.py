@@ -125,7 +125,7 @@ def test_a_model_that_must_be_fetched_does_not_keep_the_server_from_starting(
 
 def test_stopping_finishes_what_runs_and_cancels_what_waits(start):
     server = start()
-    running = server.job(**{**LONG, "num_inference_steps": 20, "duration_in_s": 1.0})
+    running = server.job(**{**LONG, "num_inference_steps": 100, "duration_in_s": 1.0})
     wait_for(lambda: server.dispatcher.running, "the work's begin")
     waiting = server.job(**SHORT, count=2)
 

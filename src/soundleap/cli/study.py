@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from soundleap.bundle_schema import NetworkName
     from soundleap.studies.ground import Ground
+    from soundleap.studies.judging import Judges
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +29,14 @@ Duration = Annotated[float, typer.Option(help="Seconds of each sound.")]
 Guidance = Annotated[float | None, typer.Option(help="1 is none.  [default: the model's own]")]
 Seed = Annotated[int, typer.Option(help="Of the first sample; the others count up.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.  [default: torch's choice]")]
+Reference = Annotated[
+    Path | None,
+    typer.Option(help="Manifest of the real recordings (see docs); without: no quality."),
+]
+Clips = Annotated[
+    int | None, typer.Option(help="Only so many clips of soundleap-heldout, evenly spread.")
+]
+Bootstrap = Annotated[int, typer.Option(help="Draws for the judges' intervals; 0: none.")]
 NoPlot = Annotated[bool, typer.Option("--no-plot", help="Write no picture.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
@@ -98,6 +108,92 @@ def students(
     result = study_students(ground, plan, output, progress=not quiet)
     plot = None if no_plot else plot_students
     _tell(write_result(output, "students", result, students_markdown, plot))
+
+
+@app.command()
+def steps(
+    output: Output,
+    model: Model = None,
+    reference: Reference = None,
+    clips: Clips = None,
+    step: Annotated[
+        list[int] | None,
+        typer.Option(help="Queries of the student; may be repeated.  [default: 1, 2, 4, 8]"),
+    ] = None,
+    teacher_steps: Annotated[int, typer.Option(help="0 leaves the teacher out.")] = 25,
+    prompts: Prompts = 24,
+    duration: Duration = 4.0,
+    guidance: Guidance = None,
+    seed: Seed = 0,
+    bootstrap: Bootstrap = 100,
+    threads: Threads = None,
+    no_plot: NoPlot = False,
+    quiet: Quiet = False,
+) -> None:
+    """One query or more: quality, agreement between step counts, time."""
+    _calm_threads()
+    from soundleap.studies.plots import plot_steps
+    from soundleap.studies.steps import StepsPlan, study_steps
+    from soundleap.studies.tables import steps_markdown
+    from soundleap.studies.writing import write_result
+
+    plan = StepsPlan(tuple(step or (1, 2, 4, 8)), teacher_steps or None)
+    needs: tuple[NetworkName, ...] = ("student", "teacher") if teacher_steps else ("student",)
+    ground = _ground(model, needs, prompts, duration, guidance, seed)
+    judges = _judges(ground, output, reference, clips, bootstrap)
+    total = len(plan.systems(ground.guidance_scale)) + 3
+    with _threads(threads), _bar(total, quiet) as advance:
+        result = study_steps(ground, plan, judges, output, on_cell=advance)
+    _tell(write_result(output, "steps", result, steps_markdown, None if no_plot else plot_steps))
+
+
+@app.command("guidance")
+def guidance_(
+    output: Output,
+    model: Model = None,
+    reference: Reference = None,
+    clips: Clips = None,
+    scale: Annotated[
+        list[float] | None,
+        typer.Option(help="Guidance scale; may be repeated.  [default: 1 to 8]"),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Queries of the student for the sounds.")] = 2,
+    prompts: Prompts = 24,
+    duration: Duration = 4.0,
+    seed: Seed = 0,
+    bootstrap: Bootstrap = 100,
+    threads: Threads = None,
+    no_plot: NoPlot = False,
+    quiet: Quiet = False,
+) -> None:
+    """Guidance as an input of the student against guidance of its answers by two queries."""
+    _calm_threads()
+    from soundleap.studies.guidance import GuidancePlan, study_guidance
+    from soundleap.studies.plots import plot_guidance
+    from soundleap.studies.tables import guidance_markdown
+    from soundleap.studies.writing import write_result
+
+    plan = GuidancePlan(tuple(scale or GuidancePlan.scales), steps)
+    ground = _ground(model, ("student", "teacher"), prompts, duration, None, seed)
+    judges = _judges(ground, output, reference, clips, bootstrap)
+    with _threads(threads), _bar(len(plan.systems()), quiet) as advance:
+        result = study_guidance(ground, plan, judges, output, on_cell=advance)
+    plot = None if no_plot else plot_guidance
+    _tell(write_result(output, "guidance", result, guidance_markdown, plot))
+
+
+def _calm_threads() -> None:
+    """Let numpy use one thread, as `soundleap evaluate` does; before numpy is imported."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def _judges(
+    ground: Ground, output: Path, reference: Path | None, clips: int | None, bootstrap: int
+) -> Judges:
+    from soundleap.studies.judging import Judges, part_of_protocol
+
+    protocol = part_of_protocol(clips)
+    return Judges(ground.pipeline, protocol, output / "sounds", reference, bootstrap)
 
 
 def _ground(

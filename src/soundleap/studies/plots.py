@@ -95,3 +95,47 @@ def plot_students(result: Mapping[str, Any], path: Path) -> Path:
     axes[0, 0].set_ylabel("distance from the teacher's flow")
     axes[0, 0].legend()
     return save(figure, path)
+
+
+def plot_steps(result: Mapping[str, Any], path: Path) -> Path:
+    """Draw quality against time (where it was judged) and agreement with the last system."""
+    figure, axes = new_figure(1, 2, 9, 3.4)
+    for row in result["rows"]:
+        if "fd-pca64" in row:
+            found = row["fd-pca64"]
+            low, high = (
+                max(0.0, sign * (found["value"] - end)) if end is not None else 0.0
+                for sign, end in ((1, found["low"]), (-1, found["high"]))
+            )
+            axes[0, 0].errorbar(row["seconds"], found["value"], [[low], [high]], fmt="o")
+            axes[0, 0].annotate(row["system"], (row["seconds"], found["value"]), fontsize=8,
+                                xytext=(4, 4), textcoords="offset points")  # fmt: skip
+    axes[0, 0].set_xscale("log")
+    axes[0, 0].set_xlabel("median seconds of work a sound")
+    axes[0, 0].set_ylabel("FD (64 PCs)")
+    names = [row["system"] for row in result["rows"]]
+    with_last = {tuple(row["pair"]): row["cosine"] for row in result["pairs"]}
+    values = [with_last.get((name, names[-1]), 1.0) for name in names[:-1]]
+    axes[0, 1].bar(names[:-1], values)
+    axes[0, 1].set_ylabel(f"cosine with {names[-1]}")
+    return save(figure, path)
+
+
+def plot_guidance(result: Mapping[str, Any], path: Path) -> Path:
+    """Draw distance to the teacher and the judges' numbers against the scale, a line a way."""
+    rows = [row for row in result["rows"] if "refused" not in row]
+    figure, axes = new_figure(1, 3, 11, 3.4)
+    for axis, (name, title) in zip(
+        axes[0],
+        (("distance", "one step: RMS to the teacher"), ("fd-pca64", "FD (64 PCs)"),
+         ("accuracy", "recognised")),
+        strict=True,
+    ):  # fmt: skip
+        for way in dict.fromkeys(row["way"] for row in rows):
+            shown = [row for row in rows if row["way"] == way and name in row]
+            values = [row[name] if name == "distance" else row[name]["value"] for row in shown]
+            axis.plot([row["scale"] for row in shown], values, "o-", label=way)
+        axis.set_xlabel("guidance scale")
+        axis.set_title(title, fontsize=9)
+    axes[0, 0].legend(fontsize=8)
+    return save(figure, path)

@@ -82,3 +82,75 @@ def paired(row: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float | No
         return None, None
     variance = sum((value - mean) ** 2 for value in differences) / (count - 1)
     return mean, (variance / count) ** 0.5
+
+
+JUDGED = ("FD", "FD (64 PCs)", "recognised")
+
+
+def steps_markdown(result: Mapping[str, Any]) -> str:
+    """Lay out a study of steps: systems, cosines of pairs, latent distances."""
+    header = ["system", *JUDGED, "seconds a sound", "seconds a second"]
+    rows = [
+        [row["system"], *judged_cells(row), short(row["seconds"]),
+         short(row["seconds_per_second"])]
+        for row in result["rows"]
+    ]  # fmt: skip
+    pairs = [
+        [" / ".join(row["pair"]), f"{row['cosine']:.3f}", f"{row['other_clips']:.3f}"]
+        for row in result["pairs"]
+    ]
+    latents = result["latents"]
+    names = latents["systems"]
+    apart = [
+        [name, *(short(value) for value in values), short(level)]
+        for name, values, level in zip(names, latents["distances"], latents["rms"], strict=True)
+    ]
+    return "\n".join([
+        "# One query or more\n", circumstances_line(result), protocol_line(result),
+        markdown_table(header, rows),
+        "Agreement of the sounds (cosine of embeddings about their mean, same noise):\n",
+        markdown_table(["pair", "same caption", "other captions"], pairs),
+        "Distance of latents from the same noise (RMS):\n",
+        markdown_table(["", *names, "own RMS"], apart),
+    ])  # fmt: skip
+
+
+def guidance_markdown(result: Mapping[str, Any]) -> str:
+    """Lay out a study of guidance."""
+    header = ["way", "scale", "queries", "distance to the teacher", *JUDGED, "seconds a sound"]
+    rows: list[list[str]] = []
+    for row in result["rows"]:
+        start = [row["way"], f"{row['scale']:g}", str(row["queries"])]
+        if "refused" in row:
+            rows.append([*start, "refused", "", "", "", ""])
+            continue
+        rows.append([*start, short(row["distance"]), *judged_cells(row), short(row["seconds"])])
+    refused = [row["refused"] for row in result["rows"] if "refused" in row]
+    told = "".join(f"Refused: {text}.\n\n" for text in dict.fromkeys(refused))
+    return "\n".join([
+        "# Guidance as an input or by two queries\n", circumstances_line(result),
+        protocol_line(result), markdown_table(header, rows), told,
+    ])  # fmt: skip
+
+
+def protocol_line(result: Mapping[str, Any]) -> str:
+    """Tell which sounds were judged."""
+    return f"Sounds: {result['protocol']}, hash {result['protocol_hash'][:12]}.\n"
+
+
+def judged_cells(row: Mapping[str, Any]) -> list[str]:
+    """Format the judges' numbers of a system with their intervals; nothing where there are none."""
+    if "fd" not in row:
+        return ["", "", ""]
+    cells = [short(row["fd"]["value"])]
+    for name, factor, unit in (("fd-pca64", 1, ""), ("accuracy", 100, " %")):
+        found = row.get(name)
+        if found is None:
+            cells.append("")
+            continue
+        value, low, high = (
+            None if found[key] is None else found[key] * factor for key in ("value", "low", "high")
+        )
+        span = "" if low is None or high is None else f" ({short(low)} to {short(high)})"
+        cells.append(f"{short(value)}{unit}{span}")
+    return cells
