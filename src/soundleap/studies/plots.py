@@ -70,6 +70,9 @@ def _queries_panel(axis: Any, grid: Mapping[str, Any]) -> None:
                           fontsize=7, xytext=(3, 3), textcoords="offset points")  # fmt: skip
     axis.axhline(grid["reference_check"], color="grey", linestyle=":", label="reference check")
     axis.set_title(grid["title"], fontsize=8)
+    ticks = sorted({row["queries"] for row in grid["methods"]})
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_xticks([], minor=True)
     axis.set_xlabel("network queries an interval", fontsize=8)
 
 
