@@ -114,6 +114,7 @@ def plot_steps(result: Mapping[str, Any], path: Path) -> Path:
             axes[0, 0].annotate(row["system"], (row["seconds"], found["value"]), fontsize=8,
                                 xytext=(4, 4), textcoords="offset points")  # fmt: skip
     axes[0, 0].set_xscale("log")
+    axes[0, 0].xaxis.set_minor_formatter("{x:.2g}")
     axes[0, 0].set_xlabel("median seconds of work a sound")
     axes[0, 0].set_ylabel("FD (64 PCs)")
     names = [row["system"] for row in result["rows"]]
