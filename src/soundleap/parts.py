@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
@@ -100,11 +102,13 @@ class LoadedParts:
         """Drop the networks if memory is low."""
         if self.low_memory:
             self._networks.clear()
+            give_back_memory()
 
     def done_with_codec(self) -> None:
         """Drop the codec if memory is low."""
         if self.low_memory:
             self._codec = None
+            give_back_memory()
 
     def to(self, device: torch.device) -> None:
         """Move what is loaded, and what will be."""
@@ -112,3 +116,10 @@ class LoadedParts:
         for part in (self._codec, self._text, *self._networks.values()):
             if part is not None:
                 part.to(device)
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system where the C library (glibc) keeps it for later."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
