@@ -66,6 +66,12 @@ def generate(
     spectrogram: Annotated[
         bool, typer.Option("--spectrogram", help="Also write a picture beside each sound.")
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="i/n: make every n-th sound, from the i-th on; can be repeated to go on."
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files.")] = False,
     no_metadata: Annotated[
         bool, typer.Option("--no-metadata", help="Don't write settings into the files.")
@@ -104,6 +110,7 @@ def generate(
             *given,
             *(["seed"] if seed is not None else []),
             *(["count"] if count != 1 else []),
+            *(["shard"] if shard is not None else []),
         ]
         _refuse_others(texts, prompts_file, others)
         bundle = open_for(engine, model)
@@ -111,10 +118,25 @@ def generate(
         dtype = dtype or made_with
     else:
         common = Request("", **given)  # pyright: ignore[reportArgumentType]
-        requests = spread_seeds(_requests(texts, prompts_file, common), seed, count)
+        asked = _requests(texts, prompts_file, common)
+        if shard is not None:
+            from soundleap.cli.offline import check_list
+
+            check_list(asked, seed, structure, overwrite=overwrite, spectrogram=spectrogram)
+        requests = spread_seeds(asked, seed, count)
         bundle = open_for(engine, model)
         requests = with_structure(requests, structure, bundle.manifest.sampling)
-    complete_all(requests, bundle.manifest)  # before torch is loaded; tokens are counted later
+    samples = complete_all(requests, bundle.manifest)  # before torch; tokens are counted later
+    if shard is not None:
+        from soundleap.cli.offline import folder_for, make_missing
+
+        folder = folder_for(
+            samples, output, shard, bundle, audio_format=audio_format,
+            metadata=not no_metadata, dtype=dtype,
+        )  # fmt: skip
+        with folder:
+            make_missing(folder, bundle, quiet, device=device, dtype=dtype, low_memory=low_memory)
+        return
     writer = _Writer(requests, output, audio_format, overwrite, spectrogram, not no_metadata, quiet)
     writer.run(bundle, device=device, dtype=dtype, low_memory=low_memory)
 

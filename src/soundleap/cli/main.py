@@ -16,6 +16,7 @@ from soundleap.errors import InputError, SoundleapError
 
 COMMANDS = {
     "generate": "generate:generate",
+    "batch": "batch:batch",
     "show": "show:show",
     "models": "models:models",
     "import": "import_:import_model",
