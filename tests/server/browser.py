@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over a pipe in its own protocol: nothing but the browser is needed."""
+"""A headless Chromium, driven over a pipe in its own protocol; only the browser is needed."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Browser:
         """Wait until an expression is true in the page."""
         end = time.monotonic() + WAIT_IN_S
         while time.monotonic() < end:
-            if found := self.js(code):
+            if found := self.js(f"(({code}) || false) && true"):
                 return found
             time.sleep(0.03)
         raise AssertionError(f"waited in vain for {code}; {self.js('document.body.innerText')}")

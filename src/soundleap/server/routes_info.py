@@ -32,7 +32,7 @@ PAGE_HEADERS = {
     "Cache-Control": "no-cache",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'self'; script-src 'self'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:; "
+    "style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
     "worker-src 'self' blob:; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
     "form-action 'self'",
 }

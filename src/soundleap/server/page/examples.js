@@ -1,4 +1,4 @@
-// Presets, and prompts of kinds that the model of the package does well.
+// Presets, and prompts whose sounds, by the model of the package, a tagger (YAMNet) recognises.
 
 export const PRESETS = [
   { name: "Fast", says: "1 step, one take", network: "student", steps: 1, count: 1 },
@@ -8,16 +8,16 @@ export const PRESETS = [
 ];
 
 export const EXAMPLES = [
-  { prompt: "rain on a tin roof", duration: 5 },
   { prompt: "waves break on a beach", duration: 8 },
-  { prompt: "a fire crackles", duration: 5 },
-  { prompt: "a rooster crows", duration: 3 },
-  { prompt: "a dog barks", duration: 2 },
   { prompt: "a helicopter flies over", duration: 6 },
-  { prompt: "a chainsaw cuts wood", duration: 4 },
-  { prompt: "a clock ticks", duration: 4 },
-  { prompt: "a baby cries", duration: 4 },
+  { prompt: "a rooster crows", duration: 3 },
+  { prompt: "crickets chirp at night", duration: 5 },
+  { prompt: "a door creaks", duration: 3 },
+  { prompt: "a drum kit plays a beat", duration: 6 },
   { prompt: "a piano plays a slow melody", duration: 8 },
   { prompt: "a church organ plays chords", duration: 8 },
-  { prompt: "wind howls", duration: 6 },
+  { prompt: "a bell rings", duration: 4 },
+  { prompt: "a vibraphone plays", duration: 6 },
+  { prompt: "a trumpet plays", duration: 5 },
+  { prompt: "a woman speaks", duration: 4 },
 ];

@@ -82,7 +82,7 @@ export function hints() {
   const own = facts();
   const range = (limit) => `${limit.min} to ${limit.max}`;
   byId("duration_in_s-hint").textContent = range(model.duration_in_s);
-  byId("guidance_scale-hint").textContent = `${range(own.guidance_scale)}; ${own.guidance_scale.default} is usual`;
+  byId("guidance_scale-hint").textContent = range(own.guidance_scale);
   byId("num_inference_steps-hint").textContent = `${range(own.num_inference_steps)}; ${own.num_inference_steps.default} is usual`;
   byId("count-hint").textContent = `1 to ${limits.max_takes}`;
   byId("steps-field").hidden = !["teacher", "other"].includes(chosen());
