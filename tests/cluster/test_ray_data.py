@@ -28,7 +28,7 @@ def arguments(folder: Path, prompts: Path, model: Path, *more: str) -> list[str]
 
 
 def makers() -> list[int]:
-    """Process ids of the actors that make sounds, of this user's cluster on this machine."""
+    """Process ids of the actors that make sounds, of the cluster that this process started."""
     found: list[int] = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -36,9 +36,16 @@ def makers() -> list[int]:
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if line.startswith(b"ray::MapWorker(MapBatches(SoundMaker))"):
+            ours = line.startswith(b"ray::MapWorker(MapBatches(SoundMaker))")
+            if ours and is_descendant(int(entry.name)):
                 found.append(int(entry.name))
     return found
+
+
+def is_descendant(pid: int) -> bool:
+    while pid > 1 and pid != os.getpid():
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid == os.getpid()
 
 
 @pytest.mark.slow
@@ -72,8 +79,9 @@ def test_every_prompt_is_answered_once_though_an_actor_is_killed(
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("\n".join(f"sound {i}" for i in range(TOTAL)))
     single = [
-        sys.executable, "-c", check, "generate", "--prompts", str(prompts), "-o", str(tmp_path / "o"),
-        "--seed", "0", "--duration", "2", "--model", str(untrained_folder), "-q",
+        sys.executable, "-c", check, "generate", "--prompts", str(prompts),
+        "-o", str(tmp_path / "o"), "--seed", "0",
+        "--duration", "2", "--model", str(untrained_folder), "-q",
     ]  # fmt: skip
     subprocess.run(single, check=True, timeout=120)
     paths = sorted((tmp_path / "o").glob("*.wav"))

@@ -81,8 +81,8 @@ class ServeOptions:
         )
 
 
-class SoundModel:
-    """A replica: one model that makes sounds in batches."""
+class Replica:
+    """One model that answers lists of requests; knows nothing of Ray."""
 
     def __init__(self, options: ServeOptions) -> None:
         """Load the model and make one sound, so that the first client does not wait for it."""
@@ -96,26 +96,10 @@ class SoundModel:
             max_batch_size=options.max_batch_size,
         )
         self.generator.warm_up()
-        gather = import_module("ray.serve").batch(
-            max_batch_size=options.max_batch_size, batch_wait_timeout_s=options.batch_wait_in_s
-        )
-        self._gathered: Any = gather(self._make_all)
 
     def facts(self) -> dict[str, Any]:
         """Say what the front wants to know; an answer means that sounds can be asked for."""
         return {"device": self.generator.pipeline.device.type, "max_batch_size": 1}
-
-    async def make(self, values: dict[str, Any]) -> Answer:
-        """Make one sound.
-
-        Args:
-            values: the fields of a `Request`.
-        """
-        return await self._gathered(Request(**values))
-
-    async def _make_all(self, requests: list[Request]) -> list[Answer]:
-        """Make what has arrived; off the event loop, so that the replica stays reachable."""
-        return await asyncio.to_thread(self.answers, requests)
 
     def answers(self, requests: Sequence[Request]) -> list[Answer]:
         """Make sounds at once; after a failure each on its own, so that only the culprit fails."""
@@ -131,6 +115,30 @@ class SoundModel:
         return [
             ("sound", Made(r.waveform, r.sampling_rate, r.metadata, r.seconds)) for r in results
         ]
+
+
+class SoundModel(Replica):
+    """The deployment that makes sounds, in batches of what arrives at once."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        """Load the model."""
+        super().__init__(options)
+        gather = import_module("ray.serve").batch(
+            max_batch_size=options.max_batch_size, batch_wait_timeout_s=options.batch_wait_in_s
+        )
+        self._gathered: Any = gather(self._make_all)
+
+    async def make(self, values: dict[str, Any]) -> Answer:
+        """Make one sound.
+
+        Args:
+            values: the fields of a `Request`.
+        """
+        return await self._gathered(Request(**values))
+
+    async def _make_all(self, requests: list[Request]) -> list[Answer]:
+        """Make what has arrived; off the event loop, so that the replica stays reachable."""
+        return await asyncio.to_thread(self.answers, requests)
 
 
 class Front:
