@@ -30,6 +30,10 @@ const hooks = {
 function setAway(value) {
   if (away && !value) announce("The server is back.");
   away = value;
+  if (value) {
+    byId("server-state").textContent = "No server";
+    byId("server-state").dataset.state = "away";
+  }
   byId("banner").hidden = !value;
   byId("banner").textContent = value
     ? "The server does not answer. Your takes are safe in this browser; the page goes on when the server is back." : "";

@@ -1,15 +1,23 @@
 // Jobs in the making: progress, place in the queue, cancel, and what happens when the server goes away.
 
 import { ApiError, ask, askJson, events, health, post } from "./api.js";
-import { announce, byId, el, plural } from "./dom.js";
+import { announce, byId, el, plural, toast } from "./dom.js";
 import { choice } from "./store.js";
 
 const FINAL = ["done", "failed", "cancelled"];
 
 /** Ask for takes; `hooks` has take(job, take, bytes), away(), back(), faults(error). */
 export async function begin(body, hooks) {
-  const job = await post("/v1/jobs", body);
-  follow(job, body, hooks);
+  for (;;) {
+    try {
+      follow(await post("/v1/jobs", body), body, hooks);
+      return;
+    } catch (error) {
+      if (error.code !== "loading") throw error;
+      toast("The model is still loading; the takes are sent as soon as it is ready.");
+      await new Promise((resolve) => setTimeout(resolve, 1000 * (error.retryAfter ?? 2)));
+    }
+  }
 }
 
 /** Go on with what was in the making when the page was left. */
@@ -48,7 +56,9 @@ async function listen(job, card, seen, hooks) {
   const arrive = (take) => {
     if (take.status !== "done" || seen.has(take.number)) return;
     seen.add(take.number);
-    getting.push(fetchTake(job, take, hooks).catch((error) => { seen.delete(take.number); throw error; }));
+    const fetched = fetchTake(job, take, hooks).catch((error) => { seen.delete(take.number); throw error; });
+    fetched.catch(() => {}); // seen to at the job's end
+    getting.push(fetched);
   };
   for await (const [name, data] of events(job.links.events)) {
     if (name === "state") {

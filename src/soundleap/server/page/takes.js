@@ -32,13 +32,16 @@ const visible = () => takes.filter((take) => take.kept || !pressed(byId("only-ke
 
 /** Add a take that was made; gives it back as it is stored. */
 export async function add(job, made, bytes) {
+  const id = `${job.id}-${made.number}`;
+  const known = takes.find((take) => take.id === id);
+  if (known) return known; // of a job that was followed before the page was loaded anew
   const take = {
-    id: `${job.id}-${made.number}`, number: made.number, created: job.created ?? Date.now() / 1000, name: job.settings.prompt,
+    id, number: made.number, created: job.created ?? Date.now() / 1000, name: job.settings.prompt,
     kept: false, settings: { ...job.settings, seed: made.seed }, model: job.model ?? null, metadata: made.metadata ?? {},
     rate: made.sampling_rate, length: made.duration_in_s, peak: made.peak, loudness: made.loudness_dbfs,
     audio: made.audio, wav: bytes,
   };
-  takes = [take, ...takes.filter((other) => other.id !== take.id)]
+  takes = [take, ...takes]
     .sort((a, b) => b.created - a.created || a.number - b.number);
   const old = store.tooMany(takes);
   takes = takes.filter((other) => !old.includes(other));
