@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -21,6 +22,10 @@ BLOCK_SIZE = 8
 MAX_BLOCKS = 5000
 OBJECT_STORE_BYTES = 200 * 1024 * 1024
 """Of a cluster that is started here; blocks of finished sounds pass through it."""
+LOOPBACK_ONLY = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+"""Whatever its name says: with 0 a cluster that is started here listens on 127.0.0.1 only, on Linux
+too; by default Ray listens on every address, and asking for the node address 127.0.0.1 does not
+change that (seen with Ray 2.60)."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,8 @@ def _check(left: set[int], errors: list[str]) -> None:
 
 
 def _connect(options: RayOptions) -> tuple[Any, Any]:
+    if not options.address:
+        os.environ.setdefault(*LOOPBACK_ONLY)  # Ray reads it when it is imported
     try:
         ray, data = import_module("ray"), import_module("ray.data")
     except ModuleNotFoundError as error:
@@ -156,7 +163,6 @@ def _connect(options: RayOptions) -> tuple[Any, Any]:
         own: dict[str, Any] = {
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
-            "_node_ip_address": "127.0.0.1",
         }
         try:
             ray.init(
