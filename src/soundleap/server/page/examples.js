@@ -1,4 +1,4 @@
-// Presets, and prompts whose sounds, by the model of the package, a tagger (YAMNet) recognises.
+// Presets, and prompts whose sounds a tagger (YAMNet) names, or at least places in the right family.
 
 export const PRESETS = [
   { name: "Fast", says: "1 step, one take", network: "student", steps: 1, count: 1 },
