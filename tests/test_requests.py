@@ -59,6 +59,11 @@ def test_structured_captions(manifest: Manifest) -> None:
     assert [r.struct_prompt for r in split] == ["<rain& start>@<wind& end>", "<rain& start>"]
     with pytest.raises(InputError, match="reads no structured captions"):
         with_structure([given], "split", manifest.sampling)
+    empty = Request("rain", struct_prompt="")
+    assert with_structure([empty], "split", sampling) == [empty]
+    for wrong in ("", "rain"):
+        with pytest.raises(InputError, match="struct_prompt"):
+            complete(Request("rain", struct_prompt=wrong), reads)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def filled_way(request: Request, sampling: Sampling, network: NetworkName) -> di
     struct_prompt, solver = request.struct_prompt, request.solver
     if struct_prompt is not None and not sampling.structured_captions:
         raise InputError("this model reads no struct_prompt; leave it out")
-    if struct_prompt:
+    if struct_prompt is not None:
         _check_structure(struct_prompt)
     if struct_prompt is None and sampling.structured_captions:
         from soundleap.structured import structure_all
@@ -82,9 +82,12 @@ def with_structure(
         raise InputError(f"structure is {how!r}, but this model reads no structured captions")
     from soundleap.structured import structure
 
-    made = {
-        r.prompt: structure(r.prompt, cast("How", how)).text
-        for r in requests
-        if r.struct_prompt is None
-    }
-    return [replace(r, struct_prompt=r.struct_prompt or made[r.prompt]) for r in requests]
+    made: dict[str, str] = {}
+    for prompt in dict.fromkeys(r.prompt for r in requests if r.struct_prompt is None):
+        found = structure(prompt, cast("How", how))
+        if found.warning is not None and how != "endpoint":  # which logs its own
+            logger.warning("structure: %s", found.warning)
+        made[prompt] = found.text
+    return [
+        replace(r, struct_prompt=made[r.prompt]) if r.struct_prompt is None else r for r in requests
+    ]
