@@ -11,65 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from soundleap.data.latents import LatentCache
+from soundleap.data.source import open_source
 from soundleap.diffusion.schedules import NoiseSchedule
 from soundleap.errors import InputError
 from soundleap.models.dit import DiT, DiTConfig
 from soundleap.models.store import save_module
 from soundleap.models.text import TextStates
 from soundleap.training.batches import Batches, LatentBatch
+from soundleap.training.distillation_settings import DistillationSettings
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import make_accelerator
-from soundleap.training.objectives import ConsistencyObjective, DistillationAxes, objective_from
+from soundleap.training.objectives import ConsistencyObjective, objective_from
 from soundleap.training.optimise import adamw, descend
 from soundleap.training.parts import load_dit
 from soundleap.training.previews import preview, preview_student
-from soundleap.training.settings import STRICT, RunSettings
 
-
-@dataclass(frozen=True, config=STRICT, kw_only=True)
-class DistillationSettings(DistillationAxes, RunSettings):
-    """Settings of `distill`: the axes, the run, and what they work on.
-
-    Attributes:
-        cache: latents and text states to learn from; `batch_size` counts latent vectors.
-        teacher: file of the teacher.
-        codec: file of the latent codec, for the sounds of snapshots.
-        vocoder: file of the vocoder, for these.
-        start: file of a student to go on from; None: the teacher itself.
-        drop_text: share of items that learn the empty prompt.
-        target_ema: decay of the target network.
-        ema: decay of the weights that are written.
-        preview_prompts: of the sounds of snapshots.
-        preview_guidance: guidance scale of these.
-    """
-
-    cache: str
-    teacher: str
-    codec: str
-    vocoder: str | None = None
-    start: str | None = None
-    drop_text: float = 0.05
-    target_ema: float = 0.95
-    ema: float = 0.995
-    preview_prompts: tuple[str, ...] = (
-        "a dog barks",
-        "rain",
-        "slow piano waltz in c minor",
-        "a man speaks",
-    )
-    preview_guidance: float = 3.0
-
-    def faults(self) -> list[str]:
-        """Also refuse settings that contradict each other."""
-        found = [*RunSettings.faults(self), *DistillationAxes.faults(self)]
-        for name, most in (("drop_text", 1.0), ("target_ema", 1.0), ("ema", 1.0)):
-            if not 0 <= getattr(self, name) <= most:
-                found.append(f"{name} is {getattr(self, name):g}; allowed: 0 to {most:g}")
-        return found
+__all__ = ["DistillationSettings", "DistillationStory", "student_from"]
 
 
 class DistillationStory:
@@ -80,7 +39,7 @@ class DistillationStory:
         self.accelerator = make_accelerator(settings)
         self.device = self.accelerator.device
         self.schedule = NoiseSchedule.scaled_linear()
-        cache = LatentCache(settings.cache)
+        cache = open_source(settings.cache)
         self.batches = Batches(
             cache, tokens=settings.batch_size, seed=settings.seed, drop_text=settings.drop_text
         )
