@@ -16,11 +16,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional
 from tqdm import tqdm
 
 from soundleap.data.examples import Example, ExampleMaker
 from soundleap.data.manifest import write_text_atomically
+from soundleap.data.padding import pad_rows
 from soundleap.errors import InputError
 from soundleap.models.text import TextEncoder, TextStates
 
@@ -151,7 +151,11 @@ class LatentCache:
     Attributes:
         lengths: latent vectors of every example.
         captions: indices into the text states for every example.
+        empty: index of the empty caption.
+        groups: None, because all of it is in memory; see `soundleap.data.source`.
     """
+
+    groups: Tensor | None = None
 
     def __init__(self, folder: str | Path):
         """Read a cache.
@@ -177,6 +181,7 @@ class LatentCache:
         self._embeds = torch.cat([part["embeds"] for part in texts])
         self._text_lengths = torch.cat([part["lengths"] for part in texts])
         self._text_starts = self._text_lengths.cumsum(0) - self._text_lengths
+        self._words = words
         self.empty = index[""]
         self.captions = [[index[c] for c in example["captions"]] for example in examples]
 
@@ -185,24 +190,23 @@ class LatentCache:
         """Numbers a latent vector."""
         return self._latents.shape[1]
 
-    def latents(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return padded latents ``[B, C, L]`` float32 and their mask ``[B, L]``."""
-        longest = int(self.lengths[list(indices)].max())
-        rows, masks = [], []
-        for i in indices:
-            start, length = int(self._starts[i]), int(self.lengths[i])
-            z = self._latents[start : start + length].float()
-            rows.append(functional.pad(z, (0, 0, 0, longest - length)))
-            masks.append(torch.arange(longest) < length)
-        return torch.stack(rows).transpose(1, 2).contiguous(), torch.stack(masks)
+    @property
+    def vector_shape(self) -> tuple[int, ...]:
+        """Shape of a latent vector: ``(C,)``, or ``(C, H)`` for latents with a height."""
+        return tuple(self._latents.shape[1:])
 
-    def text(self, indices: Sequence[int]) -> TextStates:
-        """Return the states of captions, padded to the longest."""
-        longest = int(self._text_lengths[list(indices)].max())
-        rows, masks = [], []
-        for i in indices:
-            start, length = int(self._text_starts[i]), int(self._text_lengths[i])
-            row = self._embeds[start : start + length].float()
-            rows.append(functional.pad(row, (0, 0, 0, longest - length)))
-            masks.append(torch.arange(longest) < length)
-        return TextStates(embeds=torch.stack(rows), mask=torch.stack(masks))
+    def latents(self, indices: Sequence[int], length: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return padded latents ``[B, C, L(, H)]`` float32 and their mask ``[B, L]``."""
+        spans = [(int(self._starts[i]), int(self.lengths[i])) for i in indices]
+        batch, mask = pad_rows([self._latents[start : start + n] for start, n in spans], length)
+        return batch.transpose(1, 2).contiguous(), mask
+
+    def text(self, indices: Sequence[int], length: int | None = None) -> TextStates:
+        """Return the states of captions, padded to `length` or to the longest."""
+        spans = [(int(self._text_starts[i]), int(self._text_lengths[i])) for i in indices]
+        embeds, mask = pad_rows([self._embeds[start : start + n] for start, n in spans], length)
+        return TextStates(embeds=embeds, mask=mask)
+
+    def words(self, indices: Sequence[int]) -> list[str]:
+        """Return captions as texts."""
+        return [self._words[i] for i in indices]

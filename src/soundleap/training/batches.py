@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from soundleap.data.latents import LatentCache
+from soundleap.data.source import LatentSource
 from soundleap.models.text import TextStates
 
 
@@ -30,7 +30,7 @@ class Batches:
     about `tokens` at most.
     """
 
-    def __init__(self, cache: LatentCache, *, tokens: int, seed: int, drop_text: float):
+    def __init__(self, cache: LatentSource, *, tokens: int, seed: int, drop_text: float):
         self.cache, self.tokens, self.seed, self.drop_text = cache, tokens, seed, drop_text
         self._epoch = -1
         self._plan: list[list[int]] = []

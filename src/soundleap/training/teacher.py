@@ -9,7 +9,7 @@ import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from soundleap.data.latents import LatentCache
+from soundleap.data.source import open_source
 from soundleap.diffusion.denoisers import Prediction
 from soundleap.diffusion.schedules import NoiseSchedule
 from soundleap.models.dit import DiT, DiTConfig
@@ -67,13 +67,13 @@ class TeacherStory:
         self.accelerator = make_accelerator(settings)
         self.device = self.accelerator.device
         self.schedule = NoiseSchedule.scaled_linear()
-        cache = LatentCache(settings.cache)
+        cache = open_source(settings.cache)
         self.batches = Batches(
             cache, tokens=settings.batch_size, seed=settings.seed, drop_text=settings.drop_text
         )
-        self.heldout = LatentCache(settings.heldout_cache)
+        self.heldout = open_source(settings.heldout_cache)
         self.config = DiTConfig(
-            channels=cache.channels,
+            channels=cache.vector_shape[0],
             text_dim=cache.text([cache.empty]).embeds.shape[2],
             width=settings.width,
             blocks=settings.blocks,
