@@ -13,11 +13,12 @@ from soundleap.models.text import TextStates
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """Clean latents ``[B, C, L]``, their mask ``[B, L]`` and text states."""
+    """Clean latents ``[B, C, L]``, their mask ``[B, L]``, text states and the captions of these."""
 
     x_0: Tensor
     mask: Tensor
     text: TextStates
+    words: list[str]
 
 
 TEXT_COST = 8
@@ -41,7 +42,7 @@ class Batches:
         indices = self._indices(iteration)
         x_0, mask = self.cache.latents(indices)
         chosen = [self._caption(i, generator) for i in indices]
-        return LatentBatch(x_0, mask, self.cache.text(chosen))
+        return LatentBatch(x_0, mask, self.cache.text(chosen), self.cache.words(chosen))
 
     def _caption(self, index: int, generator: torch.Generator) -> int:
         choice, drop = torch.rand(2, generator=generator).tolist()
