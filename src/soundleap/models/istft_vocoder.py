@@ -108,8 +108,15 @@ class ISTFTVocoder(nn.Module):
         return spectrum * torch.polar(gain, rotation)
 
     def forward(self, mel: Tensor, initial_phase: Tensor) -> Tensor:
-        """Return the waveform ``[B, F · hop_length]``; see `estimate` for the arguments."""
-        spectrum = self.refine(mel, self.estimate(mel, initial_phase))
+        """Return the waveform ``[B, F · hop_length]``; see `estimate` for the arguments.
+
+        Gradients reach the mel by way of the magnitudes; the phases found count as constants.
+        """
+        estimate = self.estimate(mel, initial_phase)
+        if mel.requires_grad:
+            magnitude = magnitude_from_mel(mel, self.filterbank)
+            estimate = magnitude * torch.polar(torch.ones_like(magnitude), estimate.angle())
+        spectrum = self.refine(mel, estimate)
         return istft(spectrum, self.window, self.config.mel.hop_length)
 
 
