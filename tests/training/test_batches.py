@@ -68,3 +68,11 @@ def test_an_earlier_epoch_is_refused(cache: LatentCache) -> None:
     batches(50, generator_for(0, 50))
     with pytest.raises(ValueError, match="iteration 0 asked for"):
         batches(0, generator_for(0, 0))
+
+
+def test_batches_of_one_length_for_networks_that_know_no_padding(cache: LatentCache) -> None:
+    batches = Batches(cache, tokens=200, seed=0, drop_text=0.0, equal_lengths=True)
+    plan = batches._make_plan(0)
+    assert all(len({int(cache.lengths[i]) for i in part}) == 1 for part in plan)
+    assert sorted(chain.from_iterable(plan)) == list(range(len(cache.lengths)))
+    assert any(len(part) > 1 for part in plan)

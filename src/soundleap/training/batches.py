@@ -28,11 +28,21 @@ class Batches:
     """Cuts every epoch into batches of about equal cost.
 
     An item costs its latent vectors (padding counted) and `TEXT_COST` for its text; a batch costs
-    about `tokens` at most.
+    about `tokens` at most. With `equal_lengths` all items of a batch are equally long, for networks
+    that know no padding.
     """
 
-    def __init__(self, cache: LatentSource, *, tokens: int, seed: int, drop_text: float):
+    def __init__(
+        self,
+        cache: LatentSource,
+        *,
+        tokens: int,
+        seed: int,
+        drop_text: float,
+        equal_lengths: bool = False,
+    ):
         self.cache, self.tokens, self.seed, self.drop_text = cache, tokens, seed, drop_text
+        self.equal_lengths = equal_lengths
         self._epoch = -1
         self._plan: list[list[int]] = []
         self._plans_before: list[int] = [0]
@@ -60,13 +70,17 @@ class Batches:
 
     def _make_plan(self, epoch: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
-        jitter = torch.rand(len(self.cache.lengths), generator=generator) * 2.0
+        jitter = torch.rand(len(self.cache.lengths), generator=generator)
+        jitter = jitter if self.equal_lengths else jitter * 2.0
         order = (self.cache.lengths + jitter).argsort().tolist()
         batches: list[list[int]] = [[]]
+        before = 0
         for index in order:
             length = int(self.cache.lengths[index])
             cost = (length + TEXT_COST) * (len(batches[-1]) + 1)
-            if batches[-1] and cost > self.tokens:
+            other = self.equal_lengths and length != before
+            if batches[-1] and (cost > self.tokens or other):
                 batches.append([])
             batches[-1].append(index)
+            before = length
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
