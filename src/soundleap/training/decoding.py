@@ -18,9 +18,6 @@ from torch.utils.checkpoint import checkpoint
 from soundleap.models.patch_pca import PatchPCA
 from soundleap.models.seams import LatentCodec, Vocoder
 
-Decode = Callable[[Tensor, Tensor | None], Tensor]
-"""``decode(latents [B, C, L(, H)], mask [B, L] or None) -> [B, ..., n · L]``, zero where padded."""
-
 
 class SoundDecoder:
     """A latent codec and a vocoder as differentiable, deterministic functions of latents.
@@ -52,8 +49,8 @@ class SoundDecoder:
         """
         if mask is not None and isinstance(self.latent, PatchPCA):  # each vector by itself
             frames = mask.repeat_interleave(self.latent.config.patch_frames, dim=1)
-            return self._run(self._mel, latents) * frames[:, None]
-        return apart(lambda z: self._run(self._mel, z), latents, mask)
+            return self.run(self._mel, latents) * frames[:, None]
+        return apart(lambda z: self.run(self._mel, z), latents, mask)
 
     def waveform(self, latents: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return waveforms ``[B, L · patch_frames · hop_length]``; arguments as of `mel`.
@@ -63,16 +60,18 @@ class SoundDecoder:
         """
         if self.vocoder is None:
             raise ValueError("this decoder has no vocoder")
-        return apart(lambda z: self._vocode(self._run(self._mel, z)), latents, mask)
+        return apart(lambda z: self._vocode(self.run(self._mel, z)), latents, mask)
 
-    def _run(self, stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # as `Codec`: always in float32
+    def run(self, stage: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Do one stage of the way from latents to what looks at the sound, in float32 or better."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))  # as `Codec`
+        with torch.autocast(x.device.type, enabled=False):
             if self.recompute and torch.is_grad_enabled() and x.requires_grad:
                 return cast(
                     "Tensor",
-                    checkpoint(stage, x.float(), use_reentrant=False, preserve_rng_state=False),
+                    checkpoint(stage, x, use_reentrant=False, preserve_rng_state=False),
                 )
-            return stage(x.float())
+            return stage(x)
 
     def _mel(self, latents: Tensor) -> Tensor:
         return self.latent.decode(latents)
@@ -87,7 +86,7 @@ class SoundDecoder:
             uniform = torch.rand(shape, generator=torch.Generator().manual_seed(0))
             phase = (2 * math.pi * uniform).to(mel.device).expand(len(mel), -1, -1)
         samples = mel.shape[2] * config.hop_length
-        return self._run(lambda x: vocoder(x, phase), mel)[:, :samples]
+        return self.run(lambda x: vocoder(x, phase), mel)[:, :samples]
 
 
 def apart(decode: Callable[[Tensor], Tensor], latents: Tensor, mask: Tensor | None) -> Tensor:
