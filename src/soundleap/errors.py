@@ -18,8 +18,16 @@ class BundleError(SoundleapError):
     """A model folder is missing, damaged, or made by a newer version."""
 
 
+class AdapterError(BundleError):
+    """An adapter is missing, damaged, or made for another model."""
+
+
 class AudioFileError(SoundleapError):
     """A sound file can't be read or written."""
+
+
+class DataError(SoundleapError):
+    """Training data are lost or damaged; raised while they are read, before anything changes."""
 
 
 class NotFiniteError(SoundleapError):

@@ -27,6 +27,7 @@ FREE = (
     "decay_share",
     "learning_rate",
     "final_learning_rate",
+    "tracker",
 )
 """Settings that may change when a run goes on."""
 
@@ -64,7 +65,7 @@ class Stats:
 
     def __init__(self, folder: Path, iteration: int):
         self.path = folder / "stats.jsonl"
-        self.lines = [line for line in _read_lines(self.path) if line["iteration"] <= iteration]
+        self.lines = [line for line in read_stats(folder) if line["iteration"] <= iteration]
         text = "".join(json.dumps(line) + "\n" for line in self.lines)
         if self.path.exists() and self.path.read_text(encoding="utf-8") != text:
             write_text_atomically(self.path, text)
@@ -124,9 +125,9 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", values)
 
 
-def _read_lines(path: Path) -> list[dict[str, float]]:
-    """Read stats.jsonl up to a line that a killed process left unfinished."""
-    lines: list[dict[str, float]] = []
+def read_stats(folder: Path) -> list[dict[str, float]]:
+    """Read a run's ``stats.jsonl`` up to a line that a killed process left unfinished."""
+    path, lines = folder / "stats.jsonl", list[dict[str, float]]()
     if path.exists():
         for text in path.read_text(encoding="utf-8").splitlines():
             try:

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -16,6 +16,8 @@ from soundleap.errors import InputError, unknown_name
 
 PRESETS = Path(__file__).parent.parent / "presets"
 STRICT = ConfigDict(extra="forbid")
+Shard = Literal["none", "teacher", "all"]
+TRACKERS = ("tensorboard", "trackio", "wandb")
 Settings = TypeVar("Settings", bound="RunSettings")
 
 
@@ -40,6 +42,10 @@ class RunSettings:
         snapshot_minutes: between sample sounds.
         log_iterations: between lines of stats.jsonl.
         max_minutes: stop after this time, to go on with the same command; None: no limit.
+        keep_checkpoints: how many of the newest stay.
+        max_skipped: stop after so many steps one after another whose loss or gradient was not
+            finite; single ones are skipped and counted.
+        tracker: "none", or one or several of `TRACKERS`; stats.jsonl is written in any case.
     """
 
     run_dir: str
@@ -58,6 +64,9 @@ class RunSettings:
     snapshot_minutes: float = 15.0
     log_iterations: int = 20
     max_minutes: float | None = None
+    keep_checkpoints: int = 2
+    max_skipped: int = 10
+    tracker: str | tuple[str, ...] = "none"
 
     def __post_init__(self) -> None:
         """Refuse values that types alone allow; every fault is named."""
@@ -80,6 +89,8 @@ class RunSettings:
             "snapshot_minutes",
             "log_iterations",
             "max_minutes",
+            "keep_checkpoints",
+            "max_skipped",
         )
         for name in above_0:
             value = getattr(self, name)
@@ -88,9 +99,42 @@ class RunSettings:
         for name in ("final_learning_rate", "warmup_iterations", "weight_decay"):
             if not getattr(self, name) >= 0:
                 found.append(f"{name} is {getattr(self, name)}; it must be at least 0")
+        for name in tracker_names(self.tracker):
+            if name not in TRACKERS:
+                found.append(str(unknown_name("tracker", name, (*TRACKERS, "none"))))
         if not 0 <= self.decay_share <= 1:
             found.append(f"decay_share is {self.decay_share}; allowed: 0 to 1")
         return found
+
+
+@dataclass(frozen=True, config=STRICT, kw_only=True)
+class ScaleSettings(RunSettings):
+    """How large networks and batches fit; what is learnt is the same, to rounding.
+
+    Attributes:
+        accumulation: micro-batches that a process makes of its share of a batch.
+        gradient_checkpointing: keep less in memory of what the trained network computed, and
+            compute it again on the way back.
+        shard: what the processes keep in shares instead of whole: "none", the frozen "teacher", or
+            "all" networks, averages and moments of the optimiser.
+    """
+
+    accumulation: int = 1
+    gradient_checkpointing: bool = False
+    shard: Shard = "none"
+
+    def faults(self) -> list[str]:
+        """Also refuse fewer than one micro-batch."""
+        found = super().faults()
+        if self.accumulation < 1:
+            found.append(f"accumulation is {self.accumulation}; it must be above 0")
+        return found
+
+
+def tracker_names(tracker: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names in a setting `tracker`; "none" alone is none."""
+    names = (tracker,) if isinstance(tracker, str) else tracker
+    return () if names == ("none",) else names
 
 
 class _Loader(yaml.SafeLoader):

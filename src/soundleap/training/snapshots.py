@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from soundleap.audio.mel import LogMel, MelConfig
+from soundleap.audio.picture import write_spectrogram
 
 
 def write_sounds(folder: Path, sounds: Mapping[str, Tensor], sampling_rate: int) -> None:
-    """Write waveforms ``[S]`` as WAV files and their mel spectrograms as one PNG.
+    """Write waveforms ``[S]`` as WAV files, each with its mel spectrogram as PNG beside it.
 
     Samples beyond full scale are scaled down by the sound's own peak.
     """
@@ -20,29 +20,9 @@ def write_sounds(folder: Path, sounds: Mapping[str, Tensor], sampling_rate: int)
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, waveform in sounds.items():
-        scaled = waveform / max(1.0, float(waveform.abs().max()))
-        soundfile.write(folder / f"{name}.wav", scaled.numpy(), sampling_rate, subtype="PCM_16")
-    _picture(folder / "spectrograms.png", sounds, sampling_rate)
-
-
-def _picture(path: Path, sounds: Mapping[str, Tensor], sampling_rate: int) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    front_end = LogMel(MelConfig(sampling_rate=sampling_rate))
-    rows = -(-len(sounds) // 4)
-    figure, axes = pyplot.subplots(rows, 4, figsize=(14, 1.9 * rows), squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (name, waveform) in zip(axes.flat, sounds.items(), strict=False):
-        mel = front_end(waveform[None, : len(waveform) // 256 * 256])[0]
-        axis.imshow(mel.numpy(), origin="lower", aspect="auto", vmin=-4.5, vmax=1, cmap="magma")
-        axis.set_title(name, fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=70)
-    pyplot.close(figure)
+        scaled = (waveform / max(1.0, float(waveform.abs().max()))).float().numpy()
+        soundfile.write(folder / f"{name}.wav", scaled, sampling_rate, subtype="PCM_16")
+        write_spectrogram(folder / f"{name}.png", scaled[None], sampling_rate, overwrite=True)
 
 
 def plot_losses(stats: list[dict[str, float]], path: Path) -> None:
