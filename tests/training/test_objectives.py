@@ -234,8 +234,8 @@ def test_means_and_distances_of_items() -> None:
     mask = torch.tensor([[True] * 6, [True, True, False, False, False, False]])
     torch.testing.assert_close(item_mean(values, mask), torch.tensor([5.5, 3.5]))
     torch.testing.assert_close(item_mean(values, None), torch.tensor([5.5, 5.5]))
-    wide = values.reshape(2, 2, 2, 3)
-    torch.testing.assert_close(item_mean(wide, mask[:, :3]), item_mean(wide[..., :3], mask[:, :3]))
+    wide = values[..., None].expand(-1, -1, -1, 3)  # latents [B, C, L, H]
+    torch.testing.assert_close(item_mean(wide, mask), item_mean(values, mask))
     zero = torch.zeros(1, 2, 4)
     assert float(item_distance(zero + 3, zero)) == 9
     huber = item_distance(zero + 3, zero, "huber", 4.0)

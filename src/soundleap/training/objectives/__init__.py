@@ -9,6 +9,8 @@ from .denoising import (
     GuidedDiffusionObjective,
     TimedDraws,
 )
+from .distances import clean_distance, stft_distance
+from .solver_error import SolverError, solver_error, teacher_queries
 from .terms import Query, item_distance, item_mean, snr_weight
 from .validation import Validation, validate
 
@@ -21,11 +23,16 @@ __all__ = [
     "DistillationAxes",
     "GuidedDiffusionObjective",
     "Query",
+    "SolverError",
     "TimedDraws",
     "Validation",
+    "clean_distance",
     "item_distance",
     "item_mean",
     "objective_from",
     "snr_weight",
+    "solver_error",
+    "stft_distance",
+    "teacher_queries",
     "validate",
 ]

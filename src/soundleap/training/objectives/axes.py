@@ -6,6 +6,7 @@
 | `grid_points`, `grid_spacing` | 50, uniform | 50, uniform | 18, linspace |
 | `solver`, `solver_steps` | ddim, 1 | ddim, 1 | heun, 1 |
 | `guidance_range`, `guidance_form` | 5 to 15, lcm | 4 to 12, lcm | 0 to 6, cfg |
+| `data` | latents | latents | latents |
 | `boundary`, `bottom_rule`, `top_rule` | lcm, teacher, data | the same | identity, data, noise |
 | `distance`, `weighting` | huber, none | huber, none | mse, min_snr_x0 |
 """
@@ -32,6 +33,7 @@ ObjectiveName = Literal["consistency", "guided"]
 GuidanceForm = Literal["cfg", "lcm"]
 GuidanceEmbedding = Literal["input", "none"]
 BottomRule = Literal["teacher", "data"]
+Data = Literal["latents", "captions"]
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -41,6 +43,9 @@ class DistillationAxes:
     Attributes:
         objective: "consistency", or "guided": a student with guidance as an input learns the
             teacher's guided output, at all timesteps (ConsistencyTTA's first stage).
+        data: what is learnt from: "latents" of recordings, or "captions" alone: the noisiest point
+            is noise then, and below it stand the target network's own answers to noise, made noisy
+            anew.
         prediction: what the teacher gives.
         student_prediction: what student and target give; None: as the teacher.
         grid_points: of the coarse grid, t = 0 counted where the spacing has it.
@@ -60,13 +65,16 @@ class DistillationAxes:
             ("teacher") or the true x_0 ("data").
         top_rule: what stands at the noisiest point: "data" (alpha x_0 + sigma eps), "noise"
             (sigma eps) or "unit_noise" (eps).
-        distance: "huber" or "mse", averaged over an item.
+        distance: "huber" or "mse" of latents, averaged over an item; "mel" or "stft" of the sounds
+            they decode to as well: see `distances`.
         huber_c: of sqrt(d^2 + c^2) - c.
+        sound_share: share of the decoded sounds in "mel" and "stft"; the rest is mse of latents.
         weighting: of an item by its time: see `terms.snr_weight`.
-        weighting_gamma: where the signal-to-noise ratio is clipped.
+        weighting_gamma: where the signal-to-noise ratio is clipped; .inf: nowhere.
     """
 
     objective: ObjectiveName = "consistency"
+    data: Data = "latents"
     prediction: Prediction = "v"
     student_prediction: Prediction | None = None
     grid_points: int = 50
@@ -85,6 +93,7 @@ class DistillationAxes:
     top_rule: TopRule = "data"
     distance: Distance = "huber"
     huber_c: float = 1e-3
+    sound_share: float = 0.3
     weighting: Weighting = "none"
     weighting_gamma: float = 5.0
 
@@ -96,7 +105,8 @@ class DistillationAxes:
 
     def faults(self) -> list[str]:
         """Return what is wrong with the values, and which of them contradict each other."""
-        found = [*_above_0(self), *self._guidance_faults()]
+        found = [*_above_0(self), *self._guidance_faults(), *self._distance_faults()]
+        found += self._data_faults()
         if self.objective == "guided":
             return [*found, *_without_meaning(self)]
         return [*found, *self._grid_faults(), *self._rule_faults()]
@@ -111,6 +121,11 @@ class DistillationAxes:
         """The range of guidance scales in the classifier-free convention (1 = none)."""
         low, high = self.guidance_range
         return (lcm_to_cfg(low), lcm_to_cfg(high)) if self.guidance_form == "lcm" else (low, high)
+
+    @property
+    def decoded(self) -> bool:
+        """Whether the distance decodes latents."""
+        return self.distance in ("mel", "stft")
 
     @property
     def unguided(self) -> bool:
@@ -168,6 +183,17 @@ class DistillationAxes:
             )
         return found
 
+    def _distance_faults(self) -> list[str]:
+        found: list[str] = []
+        if not 0 < self.sound_share <= 1:
+            found.append(f"sound_share is {self.sound_share:g}; allowed: above 0, to 1")
+        if self.objective == "guided" and self.decoded:
+            found.append(
+                f"objective is guided, which compares outputs of networks, and distance is "
+                f"{self.distance}, which compares sounds; set distance=mse or distance=huber"
+            )
+        return found
+
     def _holds_0(self) -> bool:
         if self.grid_spacing == "explicit":
             return 0.0 in self.grid_timesteps
@@ -184,6 +210,27 @@ class DistillationAxes:
             found.append(
                 "solver is dpmpp_2m and solver_steps is 1: its first step is ddim's; "
                 "set solver=ddim or more steps"
+            )
+        return found
+
+    def _data_faults(self) -> list[str]:
+        if self.data == "latents":
+            return []
+        if self.objective == "guided":
+            return [
+                "objective is guided and data is captions: it needs recordings at all levels of "
+                "noise; set data=latents"
+            ]
+        found: list[str] = []
+        if self.bottom_rule == "data":
+            found.append(
+                "data is captions and bottom_rule is data: there is no true x_0; "
+                "set bottom_rule=teacher (and boundary=lcm)"
+            )
+        if self.top_rule == "data":
+            found.append(
+                "data is captions and top_rule is data: the noisiest point holds no data; "
+                "set top_rule=unit_noise or top_rule=noise"
             )
         return found
 

@@ -5,9 +5,17 @@
 with t a point of a coarse grid, s the point `skip_points` below it, and Φ^m the teacher's guided
 solver applied m times: m = 1 jumps the interval, m > 1 walks it.
 
+x_t = alpha(t) x_0 + sigma(t) eps with x_0 of a recording. From captions alone (`data`) x_0 is the
+target network's own answer to noise at the noisiest point T,
+
+    x_0 = sg f_target(x_T, T, w),
+
+so that the student is trained where its own generation in several steps takes it.
+
 Source: Song et al., Consistency Models (2023), algorithm 2; Luo et al., Latent Consistency Models
 (2023), algorithm 1; Bai et al., ConsistencyTTA (2024), section 3; the walk after Liu et al.,
-AudioLCM (2024).
+AudioLCM (2024); own answers made noisy anew as in Yin et al., Improved Distribution Matching
+Distillation (2024), section 4.5, with one step.
 """
 
 from __future__ import annotations
@@ -24,14 +32,15 @@ from soundleap.diffusion.solvers import solve, walk_path
 from soundleap.diffusion.times import per_sample
 from soundleap.errors import InputError
 from soundleap.training.objectives.axes import DistillationAxes
+from soundleap.training.objectives.distances import Decode, clean_distance
 from soundleap.training.objectives.terms import (
     Conditions,
     Network,
     Query,
     Recorder,
     guided,
-    item_distance,
     noisy,
+    shape_mask,
     snr_weight,
 )
 
@@ -45,11 +54,18 @@ class ConsistencyDraws:
         w: ``[B]`` guidance scales in the classifier-free convention (1 = none). Networks get them
             as they are; float64 keeps LCM's form, one less, exact.
         eps: noise, shaped like x_0.
+        start: noise at the noisiest point, shaped like x_0; for captions alone.
     """
 
     interval: Tensor
     w: Tensor
     eps: Tensor
+    start: Tensor | None = None
+
+    def part(self, items: slice) -> ConsistencyDraws:
+        """Give the draws of some items."""
+        start = None if self.start is None else self.start[items]
+        return ConsistencyDraws(self.interval[items], self.w[items], self.eps[items], start)
 
 
 @dataclass(frozen=True)
@@ -96,6 +112,7 @@ class ConsistencyObjective:
         teacher: any network; asked without w.
         student: a network, asked with w unless `guidance_embedding` is "none".
         target: its moving average.
+        decode: from latents to mels or waveforms, for distances that need it.
     """
 
     axes: DistillationAxes
@@ -103,6 +120,7 @@ class ConsistencyObjective:
     teacher: Network
     student: Network
     target: Network
+    decode: Decode | None = None
 
     @cached_property
     def grid(self) -> Tensor:
@@ -114,13 +132,20 @@ class ConsistencyObjective:
         """The grid points above t = 0, where intervals start."""
         return self.grid[self.grid > 0]
 
+    @cached_property
+    def top(self) -> float:
+        """The noisiest point."""
+        return float(self.starts[-1])
+
     def draw(self, x_0: Tensor, generator: torch.Generator) -> ConsistencyDraws:
-        """Draw interval, guidance and noise, in this order, on the CPU."""
+        """Draw interval, guidance, noise and the noise to start from, in this order, on the CPU."""
         count = len(x_0)
         interval = torch.randint(len(self.starts), (count,), generator=generator)
         w = self.axes.draw_guidance(count, generator)
         eps = torch.randn(x_0.shape, generator=generator)
-        return ConsistencyDraws(interval, w, eps)
+        if self.axes.data == "latents":
+            return ConsistencyDraws(interval, w, eps)
+        return ConsistencyDraws(interval, w, eps, torch.randn(x_0.shape, generator=generator))
 
     def __call__(
         self, x_0: Tensor, positive: Conditions, negative: Conditions, draws: ConsistencyDraws
@@ -128,24 +153,25 @@ class ConsistencyObjective:
         """Compute the loss of a batch.
 
         Args:
-            x_0: ``[B, ...]`` clean latents.
+            x_0: ``[B, ...]`` clean latents; from captions alone only their shape counts.
             positive: conditions of the prompts.
             negative: the same keywords for the empty prompt, of the same shapes or ``[1, ...]``.
             draws: what chance decided.
 
         Raises:
-            InputError: for an interval that is not there, or conditions that do not fit.
+            InputError: for an interval that is not there, draws that lack something, or conditions
+                that do not fit.
         """
         t, s = self.interval_times(draws.interval)
         w = draws.w.to(x_0.device)
-        x_t = noisy(
-            self.schedule, x_0, draws.eps.to(x_0), t, float(self.starts[-1]), self.axes.top_rule
-        )
         teacher, target, student = (
             Recorder(network) for network in (self.teacher, self.target, self.student)
         )
+        if self.axes.data == "captions":
+            x_0 = self.own_answer(x_0, positive, draws)
+        x_t = noisy(self.schedule, x_0, draws.eps.to(x_0), t, self.top, self.axes.top_rule)
         with torch.no_grad():
-            x_s = self._walk(teacher, x_t, t, s, w, positive, negative)
+            x_s = self.walk(x_t, t, s, w, positive, negative, teacher=teacher)
             aim = self.function(target, positive, w)(x_s, s)
             if self.axes.bottom_rule == "data":
                 aim = torch.where(per_sample(s <= 0, x_0).bool(), x_0, aim)
@@ -162,6 +188,24 @@ class ConsistencyObjective:
     ) -> ConsistencyTerms:
         """Draw, and compute the loss of a batch."""
         return self(x_0, positive, negative, self.draw(x_0, generator))
+
+    @torch.no_grad()
+    def own_answer(self, like: Tensor, positive: Conditions, draws: ConsistencyDraws) -> Tensor:
+        """Return the target's answer to noise at the noisiest point: x_0 from captions alone.
+
+        Raises:
+            InputError: if the draws hold no noise to start from.
+        """
+        if draws.start is None:
+            raise InputError("the draws hold no start; learning from captions alone needs noise")
+        noise = draws.start.to(like)
+        top = torch.full((len(like),), self.top, dtype=torch.float64)
+        x_T = noisy(
+            self.schedule, torch.zeros_like(noise), noise, top, self.top, self.axes.top_rule
+        )
+        answer = self.function(self.target, positive, draws.w.to(like.device))(x_T, top)
+        mask = positive.get("latent_mask")
+        return answer if mask is None else answer * shape_mask(mask, answer)
 
     def interval_times(self, interval: Tensor) -> tuple[Tensor, Tensor]:
         """Return both ends t and s of intervals by number, ``[B]`` float64 each.
@@ -184,9 +228,26 @@ class ConsistencyObjective:
         w: Tensor,
         positive: Conditions,
         negative: Conditions,
+        *,
+        teacher: Network | None = None,
+        solver_steps: int | None = None,
     ) -> Tensor:
-        """Apply the teacher's guided solver `solver_steps` times from t to s."""
-        return self._walk(self.teacher, x_t, t, s, w, positive, negative)
+        """Apply the teacher's guided solver from t to s, all items at once.
+
+        Args:
+            x_t: ``[B, ...]``.
+            t: ``[B]``, where each item starts.
+            s: ``[B]``, where it ends.
+            w: ``[B]`` guidance scales.
+            positive: conditions of the prompts.
+            negative: those of the empty prompt; both halves of a query share a batch.
+            teacher: to ask instead of the objective's own, such as one that records.
+            solver_steps: steps m; None: as the axes say.
+        """
+        asked = self.teacher if teacher is None else teacher
+        steps = self.axes.solver_steps if solver_steps is None else solver_steps
+        denoise = self.flow(asked, positive, negative, w)
+        return solve(denoise, x_t, walk_path(t, s, steps), self.schedule, self.axes.solver)
 
     def function(self, network: Network, conditions: Conditions, w: Tensor) -> ConsistencyFunction:
         """Return f for a student network."""
@@ -201,8 +262,15 @@ class ConsistencyObjective:
 
     def distance(self, ours: Tensor, aim: Tensor, conditions: Conditions) -> Tensor:
         """Return the distance of each item, unweighted, ``[B]``."""
-        mask = conditions.get("latent_mask")
-        return item_distance(ours, aim, self.axes.distance, self.axes.huber_c, mask)
+        return clean_distance(
+            ours,
+            aim,
+            self.axes.distance,
+            huber_c=self.axes.huber_c,
+            sound_share=self.axes.sound_share,
+            decode=self.decode,
+            mask=conditions.get("latent_mask"),
+        )
 
     def weight(self, t: Tensor) -> Tensor:
         """Return the weight of items at times t, float64 like t."""
@@ -214,17 +282,3 @@ class ConsistencyObjective:
         """Return the denoise function of the teacher's guided flow."""
         denoiser = NetworkDenoiser(teacher, self.schedule, self.axes.prediction)
         return guided(denoiser, positive, negative, w, unguided=self.axes.unguided)
-
-    def _walk(
-        self,
-        teacher: Network,
-        x_t: Tensor,
-        t: Tensor,
-        s: Tensor,
-        w: Tensor,
-        positive: Conditions,
-        negative: Conditions,
-    ) -> Tensor:
-        denoise = self.flow(teacher, positive, negative, w)
-        path = walk_path(t, s, self.axes.solver_steps)
-        return solve(denoise, x_t, path, self.schedule, self.axes.solver)

@@ -16,6 +16,7 @@ from soundleap.diffusion.denoisers import (
 from soundleap.diffusion.schedules import NoiseSchedule
 from soundleap.errors import InputError
 from soundleap.training.objectives.axes import DistillationAxes
+from soundleap.training.objectives.distances import clean_distance
 from soundleap.training.objectives.terms import (
     Conditions,
     Network,
@@ -42,6 +43,11 @@ class TimedDraws:
     t: Tensor
     eps: Tensor
     w: Tensor | None = None
+
+    def part(self, items: slice) -> TimedDraws:
+        """Return those of some items."""
+        w = None if self.w is None else self.w[items]
+        return TimedDraws(self.t[items], self.eps[items], w)
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,7 @@ class GuidedDiffusionObjective:
         told = {"w": w} if axes.guidance_embedding == "input" else {}
         output = self.student(x_t, t.float().to(x_0.device), **positive, **told)
         mask = positive.get("latent_mask")
-        distance = item_distance(output, target, axes.distance, axes.huber_c, mask)
+        distance = clean_distance(output, target, axes.distance, huber_c=axes.huber_c, mask=mask)
         weight = snr_weight(schedule, t, axes.weighting, axes.weighting_gamma).to(distance)
         return DenoisingTerms(
             weight * distance, distance, weight, t, x_t, target, output, teacher.queries

@@ -20,7 +20,8 @@ Network = Callable[..., Tensor]
 Conditions = Mapping[str, Any]
 """Keywords of a network but for w: ``text_embeds``, ``text_mask``, maybe ``latent_mask``."""
 
-Distance = Literal["huber", "mse"]
+LatentDistance = Literal["huber", "mse"]
+Distance = Literal["huber", "mse", "mel", "stft"]
 Weighting = Literal["none", "min_snr_x0", "min_snr_eps", "min_snr_v"]
 TopRule = Literal["data", "noise", "unit_noise"]
 
@@ -74,7 +75,7 @@ def guided(
 def item_distance(
     ours: Tensor,
     aim: Tensor,
-    distance: Distance = "mse",
+    distance: LatentDistance = "mse",
     huber_c: float = 1e-3,
     mask: Tensor | None = None,
 ) -> Tensor:
@@ -85,7 +86,8 @@ def item_distance(
         aim: the same shape.
         distance: "mse" is d^2; "huber" is sqrt(d^2 + c^2) - c.
         huber_c: that c.
-        mask: ``[B, L]`` over the last dimension, True where an element counts; None: all count.
+        mask: ``[B, L]`` over the dimension after the channels, True where an element counts; None:
+            all count.
 
     Source: Song and Dhariwal, Improved Techniques for Training Consistency Models (2023), eq. 7.
     """
@@ -97,12 +99,17 @@ def item_distance(
 
 
 def item_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Average ``[B, ..., L]`` over all but the first dimension, ``[B]``; mask ``[B, L]``."""
+    """Average ``[B, C, L, ...]`` over all but the first dimension, ``[B]``; mask ``[B, L]``."""
     if mask is None:
         return values.flatten(1).mean(1)
-    weights = mask.reshape(len(mask), *[1] * (values.ndim - 2), -1).to(values.dtype)
-    inner, rows = tuple(range(1, values.ndim)), values[0, ..., 0].numel()
+    weights = shape_mask(mask, values)
+    inner, rows = tuple(range(1, values.ndim)), values[0, :, 0].numel()
     return (values * weights).sum(inner) / (weights.sum(inner) * rows)
+
+
+def shape_mask(mask: Tensor, like: Tensor) -> Tensor:
+    """Give ``[B, L]`` as zeros and ones that multiply ``[B, C, L, ...]``."""
+    return mask.reshape(len(mask), 1, -1, *[1] * (like.ndim - 3)).to(like.dtype)
 
 
 def snr_weight(
