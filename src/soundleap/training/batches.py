@@ -1,4 +1,8 @@
-"""Batches of cached latents of like length, in an order that depends on (seed, iteration) alone."""
+"""Batches of latents of like length, in an order that depends on (seed, clips seen) alone.
+
+A batch is the whole of what one step learns from. Processes and micro-batches take their share of
+its items afterwards, so that neither has a say in what is learnt.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,35 @@ from soundleap.models.text import TextStates
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """Clean latents ``[B, C, L]``, their mask ``[B, L]``, text states and the captions of these."""
+    """Clean latents with their captions.
+
+    Attributes:
+        x_0: ``[B, C, L(, H)]``.
+        mask: ``[B, L]``, True where there is sound; None where all items are of one length.
+        text: states of the captions.
+        words: the captions.
+        indices: which examples of the source these are.
+    """
 
     x_0: Tensor
-    mask: Tensor
+    mask: Tensor | None
     text: TextStates
     words: list[str]
+    indices: list[int]
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.x_0)
+
+    def part(self, items: slice) -> LatentBatch:
+        """Return some of the items, padded like all of them."""
+        return LatentBatch(
+            self.x_0[items],
+            None if self.mask is None else self.mask[items],
+            TextStates(self.text.embeds[items], self.text.mask[items]),
+            self.words[items],
+            self.indices[items],
+        )
 
 
 TEXT_COST = 8
@@ -28,8 +55,16 @@ class Batches:
     """Cuts every epoch into batches of about equal cost.
 
     An item costs its latent vectors (padding counted) and `TEXT_COST` for its text; a batch costs
-    about `tokens` at most. With `equal_lengths` all items of a batch are equally long, for networks
-    that know no padding.
+    about `tokens` at most. Batches stay within the groups of a source; groups come one after
+    another, in another order in every epoch.
+
+    Args:
+        cache: where latents and text states are.
+        tokens: cost of a batch.
+        seed: of the order.
+        drop_text: share of items whose caption becomes the empty one.
+        equal_lengths: whether a batch holds one length only and has no mask, for networks that
+            know no padding.
     """
 
     def __init__(
@@ -52,7 +87,13 @@ class Batches:
         indices = self._indices(iteration)
         x_0, mask = self.cache.latents(indices)
         chosen = [self._caption(i, generator) for i in indices]
-        return LatentBatch(x_0, mask, self.cache.text(chosen), self.cache.words(chosen))
+        return LatentBatch(
+            x_0,
+            None if self.equal_lengths else mask,
+            self.cache.text(chosen),
+            self.cache.words(chosen),
+            indices,
+        )
 
     def _caption(self, index: int, generator: torch.Generator) -> int:
         choice, drop = torch.rand(2, generator=generator).tolist()
@@ -71,16 +112,36 @@ class Batches:
     def _make_plan(self, epoch: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         jitter = torch.rand(len(self.cache.lengths), generator=generator)
-        jitter = jitter if self.equal_lengths else jitter * 2.0
-        order = (self.cache.lengths + jitter).argsort().tolist()
+        mixing = 1.0 if self.equal_lengths else 2.0  # neighbours in length may change places
+        order = (self.cache.lengths + jitter * mixing).argsort()
+        plan: list[list[int]] = []
+        for members in self._groups(order, generator):
+            batches = self._cut(members)
+            shuffled = torch.randperm(len(batches), generator=generator).tolist()
+            plan += [batches[i] for i in shuffled]
+        return plan
+
+    def _groups(self, order: Tensor, generator: torch.Generator) -> list[list[int]]:
+        """Part examples by group, in an order drawn anew."""
+        if self.cache.groups is None:
+            return [order.tolist()]
+        numbers = self.cache.groups[order]
+        names = self.cache.groups.unique()
+        drawn = names[torch.randperm(len(names), generator=generator)]
+        return [order[numbers == name].tolist() for name in drawn]
+
+    def _cut(self, order: list[int]) -> list[list[int]]:
+        """Cut examples, ordered by length, into batches."""
         batches: list[list[int]] = [[]]
-        before = 0
         for index in order:
             length = int(self.cache.lengths[index])
             cost = (length + TEXT_COST) * (len(batches[-1]) + 1)
-            other = self.equal_lengths and length != before
+            other = (
+                self.equal_lengths
+                and batches[-1]
+                and (length != int(self.cache.lengths[batches[-1][0]]))
+            )
             if batches[-1] and (cost > self.tokens or other):
                 batches.append([])
             batches[-1].append(index)
-            before = length
-        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+        return batches

@@ -22,11 +22,11 @@ from soundleap.models.text import TextStates
 from soundleap.training.batches import Batches, LatentBatch
 from soundleap.training.distillation_settings import DistillationSettings
 from soundleap.training.ema import make_ema, update_ema, warm_decay
-from soundleap.training.loop import make_accelerator
 from soundleap.training.objectives import ConsistencyObjective, objective_from
-from soundleap.training.optimise import adamw, descend
+from soundleap.training.optimise import adamw, descend_in_parts
 from soundleap.training.parts import load_dit
 from soundleap.training.previews import preview, preview_student
+from soundleap.training.processes import make_accelerator
 
 __all__ = ["DistillationSettings", "DistillationStory", "student_from"]
 
@@ -36,7 +36,7 @@ class DistillationStory:
 
     def __init__(self, settings: DistillationSettings, *, progress: bool = True):
         self.settings = settings
-        self.accelerator = make_accelerator(settings)
+        self.accelerator = make_accelerator(settings, several=True)
         self.device = self.accelerator.device
         self.schedule = NoiseSchedule.scaled_linear()
         cache = open_source(settings.cache)
@@ -70,20 +70,34 @@ class DistillationStory:
 
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
         """One step down the objective."""
+        settings = self.settings
         batch = self.batches(iteration, generator)
-        with self.accelerator.autocast():
-            loss = self.loss(batch, generator).mean()
-        optimizer = self.optimizers["student"]
-        norm = descend(self.accelerator, self.student, optimizer, loss, self.settings.gradient_clip)
+        draws = self.objective.draw(batch.x_0, generator)
+        step = descend_in_parts(
+            self.accelerator,
+            self.student,
+            self.optimizers["student"],
+            lambda items: self.losses(batch.part(items), draws.part(items)),
+            count=len(batch),
+            accumulation=settings.accumulation,
+            gradient_clip=settings.gradient_clip,
+        )
         if self.target is not None:
-            update_ema(self.target, self.student, self.settings.target_ema)
-        update_ema(self.average, self.student, warm_decay(self.settings.ema, iteration))
-        return {"loss": loss.detach(), "gradient": norm}
+            update_ema(self.target, self.student, settings.target_ema, step.applied)
+        decay = warm_decay(settings.ema, iteration)
+        update_ema(self.average, self.student, decay, step.applied)
+        return step.report(len(batch))
 
-    def loss(self, batch: LatentBatch, generator: torch.Generator) -> Tensor:
-        """Return each item's loss ``[B]``."""
+    def losses(self, batch: LatentBatch, draws: Any) -> dict[str, Tensor]:
+        """Return what a batch, or a part of it, costs: ``loss [B]`` and what else is to be told.
+
+        Args:
+            batch: some of the items.
+            draws: theirs, of what the objective drew.
+        """
         x_0 = batch.x_0.to(self.device)
-        return self.objective.sample(x_0, *self.conditions(batch), generator).loss
+        with self.accelerator.autocast():
+            return {"loss": self.objective(x_0, *self.conditions(batch), draws).loss}
 
     def conditions(self, batch: LatentBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the networks' conditions for a batch, and those for the empty prompt."""

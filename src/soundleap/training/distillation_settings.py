@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic.dataclasses import dataclass
 
 from soundleap.training.objectives import DistillationAxes
-from soundleap.training.settings import STRICT, RunSettings
+from soundleap.training.settings import STRICT, ScaleSettings
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class DistillationSettings(DistillationAxes, RunSettings):
+class DistillationSettings(DistillationAxes, ScaleSettings):
     """Settings of `distill`: the axes, the run, and what they work on.
 
     Attributes:
@@ -43,7 +43,7 @@ class DistillationSettings(DistillationAxes, RunSettings):
 
     def faults(self) -> list[str]:
         """Also refuse settings that contradict each other."""
-        found = [*RunSettings.faults(self), *DistillationAxes.faults(self)]
+        found = [*ScaleSettings.faults(self), *DistillationAxes.faults(self)]
         for name, most in (("drop_text", 1.0), ("target_ema", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) <= most:
                 found.append(f"{name} is {getattr(self, name):g}; allowed: 0 to {most:g}")

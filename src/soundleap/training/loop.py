@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from soundleap.errors import InputError
 from soundleap.training.checkpoint import load_latest, save_checkpoint
 from soundleap.training.records import Stats, check_stats, claim_folder, not_finite
 from soundleap.training.settings import RunSettings
@@ -69,22 +67,6 @@ class RunEnd:
     iteration: int
     finished: bool
     interrupted: bool
-
-
-def make_accelerator(settings: RunSettings) -> Accelerator:
-    """Set up device and precision.
-
-    Raises:
-        InputError: if started as one of several processes, which the loop does not do yet.
-    """
-    torch.set_num_threads(settings.threads)
-    precision = settings.mixed_precision
-    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
-    if accelerator.num_processes > 1:
-        raise InputError(
-            f"started as {accelerator.num_processes} processes; training runs as one for now"
-        )
-    return accelerator
 
 
 def generator_for(seed: int, iteration: int) -> torch.Generator:

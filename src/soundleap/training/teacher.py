@@ -16,16 +16,16 @@ from soundleap.models.dit import DiT, DiTConfig
 from soundleap.models.store import save_module
 from soundleap.training.batches import Batches, LatentBatch
 from soundleap.training.ema import make_ema, update_ema, warm_decay
-from soundleap.training.loop import make_accelerator
-from soundleap.training.objectives import DiffusionObjective
+from soundleap.training.objectives import DiffusionObjective, TimedDraws
 from soundleap.training.objectives.terms import Weighting
-from soundleap.training.optimise import adamw, descend
+from soundleap.training.optimise import adamw, descend_in_parts
 from soundleap.training.previews import preview
-from soundleap.training.settings import STRICT, RunSettings
+from soundleap.training.processes import make_accelerator
+from soundleap.training.settings import STRICT, ScaleSettings
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class TeacherSettings(RunSettings):
+class TeacherSettings(ScaleSettings):
     """Settings of `train teacher`; `batch_size` counts latent vectors (128 ms each).
 
     `weighting` weighs an item's loss by its time, see `training.objectives.snr_weight`.
@@ -64,7 +64,7 @@ class TeacherStory:
 
     def __init__(self, settings: TeacherSettings, *, progress: bool = True):
         self.settings = settings
-        self.accelerator = make_accelerator(settings)
+        self.accelerator = make_accelerator(settings, several=True)
         self.device = self.accelerator.device
         self.schedule = NoiseSchedule.scaled_linear()
         cache = open_source(settings.cache)
@@ -90,30 +90,40 @@ class TeacherStory:
 
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
         """One step of denoising."""
-        batch = self.batches(iteration, generator)
-        loss = self._loss(self.network, batch, generator).mean()
-        optimizer = self.optimizers["network"]
-        descend(self.accelerator, self.network, optimizer, loss, self.settings.gradient_clip)
-        update_ema(self.average, self.network, warm_decay(self.settings.ema, iteration))
-        return {"loss": loss.detach()}
-
-    def _loss(self, network: nn.Module, batch: LatentBatch, generator: torch.Generator) -> Tensor:
-        """Return each item's loss ``[B]``; the timesteps of a batch are spread evenly."""
         settings = self.settings
-        objective = DiffusionObjective(
+        batch = self.batches(iteration, generator)
+        draws = self._objective(self.network).draw(batch.x_0, generator)
+        step = descend_in_parts(
+            self.accelerator,
+            self.network,
+            self.optimizers["network"],
+            lambda items: {"loss": self.loss(self.network, batch.part(items), draws.part(items))},
+            count=len(batch),
+            accumulation=settings.accumulation,
+            gradient_clip=settings.gradient_clip,
+        )
+        update_ema(self.average, self.network, warm_decay(settings.ema, iteration), step.applied)
+        return step.report(len(batch))
+
+    def loss(self, network: nn.Module, batch: LatentBatch, draws: TimedDraws) -> Tensor:
+        """Return each item's loss ``[B]``."""
+        conditions = {
+            "text_embeds": batch.text.embeds.to(self.device),
+            "text_mask": batch.text.mask.to(self.device),
+            "latent_mask": None if batch.mask is None else batch.mask.to(self.device),
+        }
+        with self.accelerator.autocast():
+            return self._objective(network)(batch.x_0.to(self.device), conditions, draws).loss
+
+    def _objective(self, network: nn.Module) -> DiffusionObjective:
+        settings = self.settings
+        return DiffusionObjective(
             self.schedule,
             network,
             settings.prediction,
             settings.weighting,
             settings.weighting_gamma,
         )
-        conditions = {
-            "text_embeds": batch.text.embeds.to(self.device),
-            "text_mask": batch.text.mask.to(self.device),
-            "latent_mask": batch.mask.to(self.device),
-        }
-        with self.accelerator.autocast():
-            return objective.sample(batch.x_0.to(self.device), conditions, generator).loss
 
     def snapshot(self, iteration: int, folder: Path) -> None:
         """Write the held-out loss, and sounds for the preview prompts."""
@@ -138,7 +148,11 @@ class TeacherStory:
         """Return the averaged network's loss on the held-out split, with fixed draws."""
         batches = Batches(self.heldout, tokens=1280, seed=0, drop_text=0.0)
         generator = torch.Generator().manual_seed(0)
-        losses = [self._loss(self.average, batches(i, generator), generator) for i in range(8)]
+        losses: list[Tensor] = []
+        for i in range(8):
+            batch = batches(i, generator)
+            draws = self._objective(self.average).draw(batch.x_0, generator)
+            losses.append(self.loss(self.average, batch, draws))
         return float(torch.cat(losses).mean())
 
     def export(self, folder: Path) -> None:

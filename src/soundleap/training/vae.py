@@ -26,8 +26,8 @@ from soundleap.models.store import save_module
 from soundleap.models.vae1d import VAE1d, VAE1dConfig
 from soundleap.training.codec import mel_error
 from soundleap.training.ema import make_ema, update_ema, warm_decay
-from soundleap.training.loop import make_accelerator
-from soundleap.training.optimise import adamw, descend
+from soundleap.training.optimise import adamw, descend_in_parts
+from soundleap.training.processes import make_accelerator
 from soundleap.training.settings import STRICT, RunSettings
 
 MEASURED_CROPS = 64
@@ -113,7 +113,7 @@ class VAEStory:
 
     def __init__(self, settings: VAESettings, *, progress: bool = True):
         self.settings = settings
-        self.accelerator = make_accelerator(settings)
+        self.accelerator = make_accelerator(settings, several=True)
         self.device = self.accelerator.device
         self.mel_config = MelConfig()
         self.pool, self.heldout = (
@@ -142,13 +142,22 @@ class VAEStory:
         mel = self._mels(self.pool, settings.batch_size, generator)
         latents = settings.crop_frames // settings.patch_frames
         noise = torch.randn(len(mel), settings.channels, latents, generator=generator)
-        with self.accelerator.autocast():
-            losses = vae_loss(self.vae, mel, noise.to(self.device), settings.kl_weight)
-        optimizer = self.optimizers["vae"]
-        loss = losses["loss"].mean()
-        descend(self.accelerator, self.vae, optimizer, loss, settings.gradient_clip)
-        update_ema(self.average, self.vae, warm_decay(settings.ema, iteration))
-        return {name: value.detach().mean() for name, value in losses.items()}
+
+        def losses(items: slice) -> dict[str, Tensor]:
+            with self.accelerator.autocast():
+                part = noise[items].to(self.device)
+                return vae_loss(self.vae, mel[items], part, settings.kl_weight)
+
+        step = descend_in_parts(
+            self.accelerator,
+            self.vae,
+            self.optimizers["vae"],
+            losses,
+            count=len(mel),
+            gradient_clip=settings.gradient_clip,
+        )
+        update_ema(self.average, self.vae, warm_decay(settings.ema, iteration), step.applied)
+        return step.report(len(mel))
 
     @torch.no_grad()
     def snapshot(self, iteration: int, folder: Path) -> None:

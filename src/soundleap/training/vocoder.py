@@ -18,9 +18,9 @@ from soundleap.models.latent_codecs import load_latent_codec
 from soundleap.models.spectrogram_discriminator import MultiResolutionDiscriminator
 from soundleap.models.store import save_module
 from soundleap.training.ema import make_ema, update_ema, warm_decay
-from soundleap.training.loop import make_accelerator
 from soundleap.training.losses import SpectralLoss, discriminator_loss, feature_distance
-from soundleap.training.optimise import adamw, descend
+from soundleap.training.optimise import Step, adamw, descend
+from soundleap.training.processes import make_accelerator
 from soundleap.training.settings import STRICT, RunSettings
 
 BETAS = (0.8, 0.99)
@@ -85,17 +85,20 @@ class VocoderStory:
         stats: dict[str, Tensor] = {}
         adversarial = iteration >= settings.adversarial_start
         features_of_real: list[list[Tensor]] = []
+        moved: Tensor | None = None
         if adversarial:
-            stats["judge"], features_of_real = self._judge_step(real, fake.detach())
+            judged, features_of_real = self._judge_step(real, fake.detach())
+            stats["judge"], moved = judged.means["loss"], judged.applied
         loss = settings.spectral_weight * self.spectral(fake, real).mean()
         stats["spectral"] = loss.detach() / settings.spectral_weight
         if adversarial:
             deceit, features = self._judged(fake, features_of_real)
             loss = loss + settings.adversarial_weight * deceit + settings.feature_weight * features
             stats |= {"deceit": deceit.detach(), "features": features.detach()}
-        self._update("vocoder", self.vocoder, loss)
-        update_ema(self.average, self.vocoder, warm_decay(settings.ema, iteration))
-        return stats
+        step = self._update("vocoder", self.vocoder, loss)
+        update_ema(self.average, self.vocoder, warm_decay(settings.ema, iteration), step.applied)
+        stats["skipped"] = 1 - (step.applied if moved is None else step.applied * moved)
+        return {**stats, "clips": torch.tensor(len(real))}
 
     def _input_mel(self, mel: Tensor, generator: torch.Generator) -> Tensor:
         """Pass most items through the codec, with a little noise on the latents."""
@@ -115,8 +118,8 @@ class VocoderStory:
             spectrum = vocoder.refine(mel, start)
         return istft(spectrum, vocoder.window, self.config.mel.hop_length)
 
-    def _judge_step(self, real: Tensor, fake: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
-        """Train the judge; return its loss and its hidden layers for the real sounds."""
+    def _judge_step(self, real: Tensor, fake: Tensor) -> tuple[Step, list[list[Tensor]]]:
+        """Train the judge; return its step and its hidden layers for the real sounds."""
         pictures = [self.judge.spectrograms(w) for w in (real, fake)]
         with self.accelerator.autocast():
             on_real, on_fake = (self.judge(p) for p in pictures)
@@ -125,8 +128,8 @@ class VocoderStory:
             for r, f in zip(on_real, on_fake, strict=True)
         ]
         loss = torch.stack(losses).mean()
-        self._update("judge", self.judge, loss)
-        return loss.detach(), [[layer.detach() for layer in hidden] for _, hidden in on_real]
+        step = self._update("judge", self.judge, loss)
+        return step, [[layer.detach() for layer in hidden] for _, hidden in on_real]
 
     def _judged(self, fake: Tensor, features_of_real: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
         """Return the adversarial loss and the feature distance of the vocoder's sounds."""
@@ -141,9 +144,9 @@ class VocoderStory:
         ]
         return deceit, torch.stack(matched).mean()
 
-    def _update(self, name: str, module: nn.Module, loss: Tensor) -> None:
+    def _update(self, name: str, module: nn.Module, loss: Tensor) -> Step:
         optimizer = self.optimizers[name]
-        descend(self.accelerator, module, optimizer, loss, self.settings.gradient_clip)
+        return descend(self.accelerator, module, optimizer, loss, self.settings.gradient_clip)
 
     def snapshot(self, iteration: int, folder: Path) -> None:
         """Write held-out clips through codec and vocoder, as sounds and one picture."""
