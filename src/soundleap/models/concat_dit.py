@@ -15,12 +15,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from soundleap.diffusion.denoisers import Prediction
 from soundleap.diffusion.guidance import cfg_to_lcm, guidance_embedding, sinusoidal_embedding
 from soundleap.errors import InputError
 from soundleap.models.concat_dit_blocks import NORM_GROUPS, Block
+from soundleap.models.fast_cpu import fast_cpu, recompute
 
 SINUSOID_DIM = 256
 FINAL_GROUPS = 16
@@ -186,6 +186,12 @@ class ConcatDiT(nn.Module):
             InputError: if the sequence has more positions than the network knows.
         """
         self._check(x_t, text_embeds)
+        with fast_cpu(x_t):
+            return self._predict(x_t, t, text_embeds, guidance)
+
+    def _predict(
+        self, x_t: Tensor, t: Tensor, text_embeds: Tensor, guidance: Tensor | None
+    ) -> Tensor:
         length = x_t.shape[2]
         first, second = text_embeds.chunk(2, dim=1)
         tokens = [
@@ -198,7 +204,7 @@ class ConcatDiT(nn.Module):
         x = (x + self.pos_emb.weight[: x.shape[1]]).transpose(1, 2).contiguous()
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
+                x = recompute(block, x)
             else:
                 x = block(x)
         return self.final_layer(x[:, :, -length:])

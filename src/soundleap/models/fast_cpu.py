@@ -4,7 +4,8 @@ torch hands float32 products of matrices to a library that is slow on processors
 its fused attention is built on the same products and falls behind in bfloat16, and convolutions
 over one axis are laid out with the channels apart. oneDNN, which comes with torch, does better in
 all three. Nothing here changes what is computed, but for rounding, and no module needs to know of
-it. What each brings is in ``docs/experiments.md``.
+it. In training the same holds for the gradients, which can be taken once: see `fast_cpu_training`.
+What each brings is in ``docs/experiments.md``.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
+
+from soundleap.models.fast_cpu_training import TrainedAttention, TrainedLinear
 
 _LEAST_SCORES = 2**20  # fewer scores a head than this and torch's own attention is as good
+_LEAST_FRAMES = 2048  # fewer, and laying out a convolution's weights anew costs more than it brings
 _ROWS = {torch.float32: 128, torch.bfloat16: 512}  # of scores at a time, so that they stay cached
 
 
 def fast_cpu(example: Tensor) -> AbstractContextManager[Any]:
     """Give the context in which networks run faster; it does nothing where it can't help.
 
-    That is on an accelerator, on other processors than x86-64, in training, and while compiling.
+    That is on an accelerator, on other processors than x86-64, and while compiling.
 
     Args:
         example: any tensor of the computation; its device counts.
@@ -35,10 +40,22 @@ def fast_cpu(example: Tensor) -> AbstractContextManager[Any]:
         example.device.type == "cpu"
         and platform.machine().lower() in ("x86_64", "amd64")
         and torch.backends.mkldnn.is_available()
-        and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
     )
     return _FastCpu() if helps else nullcontext()
+
+
+def recompute(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call a part of a network now and again on the way back, instead of keeping its activations.
+
+    Both times with the same kernels; the numbers are the same as without.
+    """
+    example = next(x for x in args if isinstance(x, Tensor))
+
+    def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        return fast_cpu(example), fast_cpu(example)
+
+    return checkpoint(function, *args, use_reentrant=False, context_fn=contexts, **options)
 
 
 class _FastCpu(TorchFunctionMode):
@@ -57,6 +74,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     plain = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     if not plain or x.ndim < 2 or not x.numel() or not weight.is_contiguous():
         return functional.linear(x, weight, bias)
+    if _trains(x, weight, bias):
+        return TrainedLinear.apply(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x.contiguous(), weight, bias, "none", [], "")
 
 
@@ -78,7 +97,10 @@ def attention(
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, **options
         )
-    query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    if _trains(query, key, value):
+        return TrainedAttention.apply(query, key, value, factor, rows)
+    query = query * factor
     key, value = key.contiguous(), value.contiguous()
     result = query.new_empty(*query.shape[:-1], value.shape[-1])
     attend = _attend_float32 if query.dtype == torch.float32 else _attend
@@ -86,6 +108,10 @@ def attention(
         part = slice(start, start + rows)
         result[:, :, part] = attend(query[:, :, part], key, value)
     return result
+
+
+def _trains(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -115,7 +141,8 @@ def conv1d(
     groups: int = 1,
 ) -> Tensor:
     """Do what ``functional.conv1d`` does, with the channels of a sample side by side."""
-    if input.ndim != 3 or groups != 1 or isinstance(padding, str):
+    few = input.ndim != 3 or len(input) * input.shape[2] < _LEAST_FRAMES
+    if few or groups != 1 or isinstance(padding, str):
         return functional.conv1d(input, weight, bias, stride, padding, dilation, groups)
     found = functional.conv2d(
         _picture(input), _picture(weight), bias,

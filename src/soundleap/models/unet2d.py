@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from soundleap.diffusion.denoisers import Prediction
 from soundleap.diffusion.guidance import fourier_features
 from soundleap.errors import InputError
-from soundleap.models.fast_cpu import fast_cpu
+from soundleap.models.fast_cpu import fast_cpu, recompute
 from soundleap.models.stock import stock_class
 
 CROSS_DOWN, PLAIN_DOWN = "CrossAttnDownBlock2D", "DownBlock2D"
@@ -190,7 +190,7 @@ class UNet2D(nn.Module):
     def checkpoint_gradients(self, on: bool = True) -> None:
         """Keep less in memory in training and compute it again on the way back, or not."""
         if on:
-            self.unet.enable_gradient_checkpointing()
+            self.unet.enable_gradient_checkpointing(recompute)
         else:
             self.unet.disable_gradient_checkpointing()
 
