@@ -38,7 +38,11 @@ def test_captions_of_a_text_file_and_of_a_manifest(tmp_path: Path) -> None:
     [
         ("none.txt", None, "can't read captions"),
         ("none.jsonl", None, "can't read captions"),
-        ("rows.jsonl", b'{"captions": 3}\n\nrain\n', "2 faults:\n  line 1: .*list\n  line 3: "),
+        (
+            "rows.jsonl",
+            b'{"captions": 3}\n\nrain\n',
+            "2 faults:\n  line 1: captions: .*array\n  line 3: ",
+        ),
         ("empty.txt", b" \n", "holds no caption"),
         ("binary.txt", b"\xff\xfe\x00", "can't read captions"),
     ],

@@ -137,7 +137,9 @@ def _captions_of_rows(path: Path, lines: list[str]) -> list[str]:
         try:
             row = _Row.model_validate_json(line)
         except ValidationError as error:
-            faults.append(f"line {number}: {error.errors()[0]['msg']}")
+            fault = error.errors()[0]
+            place = ".".join(map(str, fault["loc"]))
+            faults.append(f"line {number}: {place and place + ': '}{fault['msg']}")
             continue
         if row.split != "heldout":
             found += row.captions
