@@ -14,6 +14,7 @@ from soundleap.bundle_schema import (
     Manifest,
     NetworkName,
     Part,
+    PartName,
     TextPart,
     read_manifest,
 )
@@ -78,6 +79,15 @@ class Bundle:
             latent = outline(self.folder / parts.codec.file, LATENT_CODECS)
             vocoder = outline(self.folder / parts.vocoder.file, VOCODERS)
             return Codec(LogMel(vocoder.config.mel), latent, vocoder)
+
+    def part_file(self, name: PartName) -> Path | None:
+        """Give a part's file, compared with its hash; None where the model has no such part.
+
+        Raises:
+            BundleError: if the file is missing or damaged.
+        """
+        part: Part | None = getattr(self.manifest.parts, name)
+        return None if part is None else self._verified(part)
 
     def load_network(self, name: NetworkName) -> Network:
         """Load the student or the teacher, float32 on the CPU.

@@ -19,6 +19,9 @@ USUAL_DURATION_IN_S = 5.0
 NetworkName = Literal["student", "teacher"]
 """Which of a model's two networks: few queries, or many."""
 
+PartName = Literal["codec", "vocoder", "student", "teacher"]
+"""The parts that are one file each."""
+
 Family = Literal["default-family", "consistencytta", "tango", "audiolcm", "make-an-audio-2"]
 """Where a model comes from: trained by Soundleap, or one of the published systems."""
 

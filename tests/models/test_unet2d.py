@@ -194,8 +194,11 @@ def test_guidance_and_any_length() -> None:
     x_t, t, conditions = inputs(length=11)
     found = network(x_t, t, **conditions)
     assert found.shape == (2, 8, 11, 4)
-    conditions["w"] = conditions["w"] + 1e-3
-    assert not torch.equal(found, network(x_t, t, **conditions))
+    other = {**conditions, "w": conditions["w"] + 1e-3}
+    assert torch.equal(found, network(x_t, t, **other))  # a new guidance input has no effect yet
+    torch.nn.init.normal_(network.unet.class_embedding.linear_2.weight)
+    found = network(x_t, t, **conditions)
+    assert not torch.equal(found, network(x_t, t, **other))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

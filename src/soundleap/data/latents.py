@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -21,8 +22,10 @@ from tqdm import tqdm
 from soundleap.data.examples import Example, ExampleMaker
 from soundleap.data.manifest import write_text_atomically
 from soundleap.data.padding import pad_rows
-from soundleap.errors import InputError
-from soundleap.models.text import TextEncoder, TextStates
+from soundleap.errors import InputError, SoundleapError
+from soundleap.models.registry import text_class
+from soundleap.models.seams import Text
+from soundleap.models.text import DEFAULT_FOLDER, TextStates
 
 SHARD = 512
 
@@ -46,13 +49,21 @@ def digest(paths: Sequence[Path]) -> str:
     return total.hexdigest()
 
 
+def text_digest(folder: Path | None) -> str:
+    """Return one sha256 over a text encoder's tensors and tokenizers; None: the built-in one's."""
+    if folder is None:
+        return digest([DEFAULT_FOLDER / "model.safetensors", DEFAULT_FOLDER / "tokenizer.json"])
+    names = sorted(set(text_class(folder).FILES) - {"config.json"})
+    return digest([folder / name for name in names])
+
+
 def build_cache(
     folder: Path,
     maker: ExampleMaker,
     key: CacheKey,
     *,
     encode: Callable[[Tensor], Tensor],
-    text_encoder: TextEncoder,
+    text_encoder: Text,
     progress: bool = True,
 ) -> int:
     """Compute the shards that are missing; return how many examples the cache holds.
@@ -61,7 +72,7 @@ def build_cache(
         folder: where the shards go.
         maker: the examples.
         key: what they are made from.
-        encode: waveform ``[S]`` to latents ``[C, L]``.
+        encode: waveform ``[S]`` to latents ``[C, L]`` or ``[C, L, H]``.
         text_encoder: gives the captions' token states.
         progress: whether to show a bar.
 
@@ -103,19 +114,42 @@ def _write_latents(path: Path, examples: list[Example], encode: Callable[[Tensor
     latents = [encode(example.waveform) for example in examples]
     lengths = torch.tensor([z.shape[1] for z in latents])
     about = [{"id": e.id, "captions": e.captions} for e in examples]
-    tensors = {"latents": torch.cat(latents, dim=1).T.half().contiguous(), "lengths": lengths}
+    joined = torch.cat(latents, dim=1).transpose(0, 1).half().contiguous()  # [sum L, C(, H)]
+    _check_range(path, joined)
+    tensors = {"latents": joined, "lengths": lengths}
     _save(path, tensors, {"examples": json.dumps(about)})
 
 
-def _write_text(path: Path, captions: list[str], text_encoder: TextEncoder) -> None:
+def encode_captions(encoder: Text, captions: Sequence[str]) -> TextStates:
+    """Encode captions; an encoder that reads structured ones gets them made by rule.
+
+    The structured form of the empty caption is empty, as in sampling.
+    """
+    if not encoder.structured:
+        return encoder.encode(captions)
+    from soundleap.structured import structure_all
+
+    return encoder.encode(captions, [structure_all(text) if text else "" for text in captions])
+
+
+def _write_text(path: Path, captions: list[str], text_encoder: Text) -> None:
     embeds, lengths = [], []
     for start in range(0, len(captions), 64):
-        states = text_encoder.encode(captions[start : start + 64])
+        states = encode_captions(text_encoder, captions[start : start + 64])
         for row, mask in zip(states.embeds, states.mask, strict=True):
             embeds.append(row[mask])
             lengths.append(int(mask.sum()))
     tensors = {"embeds": torch.cat(embeds).half(), "lengths": torch.tensor(lengths)}
+    _check_range(path, tensors["embeds"])
     _save(path, tensors, {"captions": json.dumps(captions)})
+
+
+def _check_range(path: Path, values: Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise SoundleapError(
+            f"{path} would hold numbers that are not finite in half precision: the codec or the "
+            "text encoder does not suit these sounds"
+        )
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -125,6 +159,16 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _read_key(folder: Path) -> dict[str, Any]:
+    path = folder / "key.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"can't read {path}, which says what a cache is made from: {error}"
+        ) from None
 
 
 def _captions(folder: Path) -> list[str]:
@@ -149,6 +193,7 @@ class LatentCache:
     """A built cache, wholly in memory.
 
     Attributes:
+        key: what it was made from, as in ``key.json``; empty where that is missing.
         lengths: latent vectors of every example.
         captions: indices into the text states for every example.
         empty: index of the empty caption.
@@ -173,8 +218,9 @@ class LatentCache:
         index = {caption: i for i, caption in enumerate(words)}
         if not all(c in index for example in examples for c in ("", *example["captions"])):
             raise InputError(f"{folder} is not complete; run `soundleap data cache` again")
+        self.key: dict[str, Any] = _read_key(folder)
         parts = [load_file(path) for path in paths]
-        self._latents = torch.cat([part["latents"] for part in parts])  # [sum L, C]
+        self._latents = torch.cat([part["latents"] for part in parts])  # [sum L, C(, H)]
         self.lengths = torch.cat([part["lengths"] for part in parts])
         self._starts = self.lengths.cumsum(0) - self.lengths
         texts = [load_file(path) for path in text_paths]

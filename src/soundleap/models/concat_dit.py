@@ -122,11 +122,14 @@ class ConcatDiT(nn.Module):
 
     Attributes:
         mixed_lengths: False, a batch has one length.
+        guidance_input: how the names of the guidance input's parameters begin; it starts without
+            effect.
         checkpointing: recompute the blocks in the backward pass instead of keeping their
             activations; the numbers are the same.
     """
 
     mixed_lengths: bool = False
+    guidance_input = ("t_embedder.proj_w.",)
     checkpointing: bool = False
 
     def __init__(self, config: ConcatDiTConfig):

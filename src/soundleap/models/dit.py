@@ -99,9 +99,16 @@ class Block(nn.Module):
 
 
 class DiT(nn.Module):
-    """The denoising network of the default family; it predicts what `prediction` says."""
+    """The denoising network of the default family; it predicts what `prediction` says.
+
+    Attributes:
+        mixed_lengths: True; sounds of different lengths can share a batch.
+        guidance_input: how the names of the guidance input's parameters begin; it starts without
+            effect.
+    """
 
     mixed_lengths = True
+    guidance_input = ("guidance.",)
 
     def __init__(self, config: DiTConfig):
         super().__init__()

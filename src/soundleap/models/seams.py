@@ -44,9 +44,11 @@ class Network(Protocol):
 
     Attributes:
         mixed_lengths: whether sounds of different lengths can share a batch.
+        guidance_input: how the names of the guidance input's parameters begin.
     """
 
     mixed_lengths: bool
+    guidance_input: tuple[str, ...]
 
     @property
     def config(self) -> NetworkConfig:

@@ -123,6 +123,8 @@ class UNet2D(nn.Module):
 
     Attributes:
         mixed_lengths: False; all sounds of a batch have one length.
+        guidance_input: how the names of the guidance input's parameters begin; it starts without
+            effect.
         unet: diffusers' network.
         frequencies: ``[embedding_dim / 2]`` of a guided network's Fourier features. A parameter, as
             published, so that averages of the weights take it along, but never trained. It stays in
@@ -131,6 +133,7 @@ class UNet2D(nn.Module):
     """
 
     mixed_lengths = False
+    guidance_input = ("frequencies", "unet.class_embedding.")
 
     def __init__(self, config: UNet2DConfig):
         super().__init__()
@@ -218,7 +221,7 @@ def _make_unet(config: UNet2DConfig) -> Any:
             "projection_class_embeddings_input_dim": config.embedding_dim,
         }
     make = stock_class("diffusers.models.unets.unet_2d_condition", "UNet2DConditionModel")
-    return make(
+    unet = make(
         in_channels=config.channels,
         out_channels=config.channels,
         cross_attention_dim=config.text_dim,
@@ -231,3 +234,7 @@ def _make_unet(config: UNet2DConfig) -> Any:
         use_linear_projection=True,
         **guidance,
     )
+    if config.guided:
+        nn.init.zeros_(unet.class_embedding.linear_2.weight)
+        nn.init.zeros_(unet.class_embedding.linear_2.bias)
+    return unet

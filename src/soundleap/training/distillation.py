@@ -6,7 +6,7 @@ here are its networks, its data, its optimiser and what it writes.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from soundleap.data.source import open_source
-from soundleap.diffusion.schedules import NoiseSchedule
-from soundleap.errors import InputError
-from soundleap.models.dit import DiT, DiTConfig
+from soundleap.diffusion.denoisers import NetworkDenoiser
 from soundleap.models.store import save_module
 from soundleap.models.text import TextStates
 from soundleap.training.batches import Batches, LatentBatch
+from soundleap.training.distillation_checks import check_parts
 from soundleap.training.distillation_settings import DistillationSettings
 from soundleap.training.ema import make_ema, update_ema, warm_decay
-from soundleap.training.objectives import ConsistencyObjective, objective_from
+from soundleap.training.objectives import (
+    ConsistencyObjective,
+    objective_from,
+)
 from soundleap.training.optimise import adamw, descend_in_parts
-from soundleap.training.parts import load_dit
-from soundleap.training.previews import preview, preview_student
+from soundleap.training.previews import Preview, preview, preview_student
 from soundleap.training.processes import make_accelerator
+from soundleap.training.students import first_student, student_from
+from soundleap.training.teacher_parts import find_teacher, student_file
 
 __all__ = ["DistillationSettings", "DistillationStory", "student_from"]
 
@@ -38,20 +41,29 @@ class DistillationStory:
         self.settings = settings
         self.accelerator = make_accelerator(settings, several=True)
         self.device = self.accelerator.device
-        self.schedule = NoiseSchedule.scaled_linear()
+        self.parts = find_teacher(
+            settings.teacher, codec=settings.codec, vocoder=settings.vocoder, text=settings.text
+        )
+        self.schedule = self.parts.schedule
         cache = open_source(settings.cache)
+        check_parts(settings, self.parts, cache)
+        self.teacher = self.parts.load_network().to(self.device)
         self.batches = Batches(
-            cache, tokens=settings.batch_size, seed=settings.seed, drop_text=settings.drop_text
+            cache,
+            tokens=settings.batch_size,
+            seed=settings.seed,
+            drop_text=settings.drop_text,
+            equal_lengths=not self.teacher.mixed_lengths,
         )
         self.empty = cache.text([cache.empty])
-        self.teacher = load_dit(Path(settings.teacher)).to(self.device).requires_grad_(False)
-        _check_teacher(self.teacher, settings)
-        self.config = replace(
-            self.teacher.config,
+        torch.manual_seed(settings.seed)
+        self.student = first_student(
+            self.teacher,
             guided=settings.guidance_embedding == "input",
             prediction=settings.student_gives,
-        )
-        self.student = first_student(self.teacher, self.config, settings.start).to(self.device)
+            start=None if settings.start is None else student_file(settings.start),
+        ).to(self.device)
+        self.config = self.student.config
         self.average = make_ema(self.student)
         self.target = make_ema(self.student) if settings.objective == "consistency" else None
         self.modules: dict[str, nn.Module] = {"student": self.student, "average": self.average}
@@ -99,15 +111,15 @@ class DistillationStory:
         with self.accelerator.autocast():
             return {"loss": self.objective(x_0, *self.conditions(batch), draws).loss}
 
-    def conditions(self, batch: LatentBatch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def conditions(self, batch: LatentBatch) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the networks' conditions for a batch, and those for the empty prompt."""
         texts = pad_together(batch.text, self.empty)
-        mask = batch.mask.to(self.device)
+        mask, count = batch.mask, len(batch)
         positive, negative = (
             {
-                "text_embeds": text.embeds.to(self.device).expand(len(mask), -1, -1),
-                "text_mask": text.mask.to(self.device).expand(len(mask), -1),
-                "latent_mask": mask,
+                "text_embeds": text.embeds.to(self.device).expand(count, -1, -1),
+                "text_mask": text.mask.to(self.device).expand(count, -1),
+                "latent_mask": None if mask is None else mask.to(self.device),
             }
             for text in texts
         )
@@ -119,32 +131,21 @@ class DistillationStory:
         if not settings.preview_prompts:
             return
         name = f"snapshot-{iteration:06d}"
-        common: dict[str, Any] = {
-            "prompts": settings.preview_prompts,
-            "guidance_scale": settings.preview_guidance,
-            "codec": Path(settings.codec),
-            "vocoder": None if settings.vocoder is None else Path(settings.vocoder),
-        }
+        asked = Preview(settings.preview_prompts, settings.preview_guidance, self.parts)
         if not isinstance(objective, ConsistencyObjective):
-            preview(
-                folder / name,
-                self.average,
-                self.schedule,
-                settings.student_gives,
-                guided=self.config.guided,
-                **common,
-            )
+            denoiser = NetworkDenoiser(self.average, self.schedule, settings.student_gives)
+            preview(folder / name, denoiser, asked, guided=self.config.guided)
             return
-        for steps in (1, 2, 4):
-            preview_student(
-                folder / f"{name}-{steps}-steps",
-                lambda conditions, w: objective.function(self.average, conditions, w),
-                self.schedule,
-                objective.grid,
-                steps=steps,
-                device=self.device,
-                **common,
-            )
+        most = len(objective.starts)
+        preview_student(
+            lambda conditions, w: objective.function(self.average, conditions, w),
+            objective.grid,
+            self.schedule,
+            asked,
+            {n: folder / f"{name}-{n}-steps" for n in (1, 2, 4) if n <= most},
+            device=self.device,
+            scaled_noise=settings.top_rule == "noise",
+        )
 
     def export(self, folder: Path) -> None:
         """Write the averaged student."""
@@ -161,46 +162,3 @@ def pad_together(*texts: TextStates) -> list[TextStates]:
         embeds = pad(text.embeds, (0, 0, 0, missing))
         padded.append(TextStates(embeds, pad(text.mask, (0, missing))))
     return padded
-
-
-def _check_teacher(teacher: DiT, settings: DistillationSettings) -> None:
-    config = teacher.config
-    if config.prediction != settings.prediction:
-        raise InputError(
-            f"prediction is {settings.prediction!r} but {settings.teacher} predicts "
-            f"{config.prediction!r}; set prediction={config.prediction}"
-        )
-    if config.guided:
-        raise InputError(f"{settings.teacher} is a student already; give its teacher")
-
-
-def first_student(teacher: DiT, config: DiTConfig, start: str | None) -> DiT:
-    """Return the student that training begins with: the teacher's copy, or the one in a file.
-
-    A student that predicted something else may be gone on from: ConsistencyTTA's second stage
-    makes a predictor of x_0 from one of v.
-
-    Raises:
-        InputError: if the file holds another network than this teacher's student.
-    """
-    if start is None:
-        return student_from(teacher, config)
-    before = load_dit(Path(start))
-    if replace(before.config, prediction=config.prediction) != config:
-        raise InputError(
-            f"start {start} holds {before.config}, but a student of this teacher is {config}"
-        )
-    return student_from(before, config)
-
-
-def student_from(network: DiT, config: DiTConfig) -> DiT:
-    """Copy a teacher or a student; a guidance input that it lacks starts without effect.
-
-    Raises:
-        RuntimeError: if the state does not fit, which would be a mistake of ours.
-    """
-    student = DiT(config)
-    missing = student.load_state_dict(network.state_dict(), strict=False)
-    if missing.unexpected_keys or any(not k.startswith("guidance.") for k in missing.missing_keys):
-        raise RuntimeError(f"a student does not fit its teacher: {missing}")
-    return student

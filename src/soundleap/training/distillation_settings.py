@@ -5,19 +5,23 @@ from __future__ import annotations
 from pydantic.dataclasses import dataclass
 
 from soundleap.training.objectives import DistillationAxes
+from soundleap.training.rewards import RewardSettings
 from soundleap.training.settings import STRICT, ScaleSettings
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
-class DistillationSettings(DistillationAxes, ScaleSettings):
-    """Settings of `distill`: the axes, the run, and what they work on.
+class DistillationSettings(DistillationAxes, RewardSettings, ScaleSettings):
+    """Settings of `distill`: the axes, rewards, the run, and what they work on.
 
     Attributes:
         cache: latents and text states to learn from; `batch_size` counts latent vectors.
-        teacher: file of the teacher.
-        codec: file of the latent codec, for the sounds of snapshots.
+        teacher: a model with a teacher (folder, known name or hub id) of any family, or a file with
+            a network by itself. From a model also come what is left out of prediction, codec,
+            vocoder and text, and the noise schedule.
+        codec: file of the latent codec, for sounds.
         vocoder: file of the vocoder, for these.
-        start: file of a student to go on from; None: the teacher itself.
+        text: folder of the text encoder, for these; None with a file as teacher: the built-in one.
+        start: a student to go on from, a file or a model; None: the teacher itself.
         drop_text: share of items that learn the empty prompt.
         target_ema: decay of the target network.
         ema: decay of the weights that are written.
@@ -27,8 +31,9 @@ class DistillationSettings(DistillationAxes, ScaleSettings):
 
     cache: str
     teacher: str
-    codec: str
+    codec: str | None = None
     vocoder: str | None = None
+    text: str | None = None
     start: str | None = None
     drop_text: float = 0.05
     target_ema: float = 0.95
@@ -43,7 +48,9 @@ class DistillationSettings(DistillationAxes, ScaleSettings):
 
     def faults(self) -> list[str]:
         """Also refuse settings that contradict each other."""
-        found = [*ScaleSettings.faults(self), *DistillationAxes.faults(self)]
+        found = [*ScaleSettings.faults(self), *DistillationAxes.faults(self), *self.reward_faults()]
+        if self.rewards and self.objective == "guided":
+            found.append("objective is guided, whose answers are no sounds; leave rewards out")
         for name, most in (("drop_text", 1.0), ("target_ema", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) <= most:
                 found.append(f"{name} is {getattr(self, name):g}; allowed: 0 to {most:g}")

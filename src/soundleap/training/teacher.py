@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from soundleap.data.source import open_source
-from soundleap.diffusion.denoisers import Prediction
+from soundleap.diffusion.denoisers import NetworkDenoiser, Prediction
 from soundleap.diffusion.schedules import NoiseSchedule
 from soundleap.models.dit import DiT, DiTConfig
 from soundleap.models.store import save_module
@@ -19,9 +19,10 @@ from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.objectives import DiffusionObjective, TimedDraws
 from soundleap.training.objectives.terms import Weighting
 from soundleap.training.optimise import adamw, descend_in_parts
-from soundleap.training.previews import preview
+from soundleap.training.previews import Preview, preview
 from soundleap.training.processes import make_accelerator
 from soundleap.training.settings import STRICT, ScaleSettings
+from soundleap.training.sound_parts import SoundParts
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -132,15 +133,13 @@ class TeacherStory:
             file.write(f"{iteration}\t{value:.5f}\n")
         if not self.settings.preview_prompts:
             return
+        settings = self.settings
+        vocoder = None if settings.vocoder is None else Path(settings.vocoder)
+        parts = SoundParts(codec=Path(settings.codec), vocoder=vocoder)
         preview(
             folder / f"snapshot-{iteration:06d}",
-            self.average,
-            self.schedule,
-            self.settings.prediction,
-            prompts=self.settings.preview_prompts,
-            guidance_scale=self.settings.preview_guidance,
-            codec=Path(self.settings.codec),
-            vocoder=None if self.settings.vocoder is None else Path(self.settings.vocoder),
+            NetworkDenoiser(self.average, self.schedule, settings.prediction),
+            Preview(settings.preview_prompts, settings.preview_guidance, parts),
         )
 
     @torch.no_grad()
