@@ -132,6 +132,25 @@ def _advance(bar: tqdm[NoReturn], done: int) -> None:
     bar.update(done - bar.n)
 
 
+@app.command()
+def shards(
+    cache: Annotated[Path, typer.Argument(help="Folder that `data cache` made.")],
+    out: Annotated[str, typer.Argument(help="Folder, or URL for fsspec (s3://…).")],
+    shard_size: Annotated[int, typer.Option(help="Examples in a shard.")] = 2048,
+    seed: Annotated[int, typer.Option(help="Another number deals examples anew.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Write a latent cache as WebDataset shards, for sets larger than memory."""
+    from soundleap.data.shards import write_shards
+
+    report = write_shards(cache, out, shard_size=shard_size, seed=seed, progress=not quiet)
+    typer.echo(
+        f"{report.examples} examples in {report.shards} shards, {report.captions} captions "
+        f"({report.copies} with copies), {report.bytes / 1e6:.1f} MB: {out}"
+        f"{'' if report.fresh else ' (was there)'}"
+    )
+
+
 def _list(title: str, lines: list[str]) -> None:
     if not lines:
         return

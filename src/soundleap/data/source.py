@@ -9,6 +9,9 @@ from typing import Protocol
 from torch import Tensor
 
 from soundleap.data.latents import LatentCache
+from soundleap.data.places import is_url
+from soundleap.data.shard_index import INDEX, TABLE
+from soundleap.data.shard_reader import LatentShards
 from soundleap.models.text import TextStates
 
 
@@ -17,16 +20,19 @@ class LatentSource(Protocol):
 
     Attributes:
         lengths: ``[N]`` int64, latent vectors of every example.
-        captions: for every example the indices of its captions.
         empty: index of the empty caption.
         groups: ``[N]`` int64, which examples lie together (in one shard), or None. A batch that
             stays within one group, and groups that come one after another, are read fastest.
     """
 
     lengths: Tensor
-    captions: list[list[int]]
     empty: int
     groups: Tensor | None
+
+    @property
+    def captions(self) -> Sequence[Sequence[int]]:
+        """For every example the indices of its captions."""
+        ...
 
     @property
     def vector_shape(self) -> tuple[int, ...]:
@@ -52,7 +58,13 @@ class LatentSource(Protocol):
 def open_source(place: str | Path) -> LatentSource:
     """Open what `soundleap data cache` or `soundleap data shards` made.
 
+    Args:
+        place: a folder, or the URL of a set of shards.
+
     Raises:
         InputError: if there is nothing of the kind, or it is not complete.
+        DataError: if the index of a set of shards is lost or damaged.
     """
+    if is_url(place) or any((Path(place) / name).exists() for name in (INDEX, TABLE)):
+        return LatentShards(place)
     return LatentCache(place)
