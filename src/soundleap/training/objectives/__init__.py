@@ -10,7 +10,7 @@ from .denoising import (
     TimedDraws,
 )
 from .distances import clean_distance, stft_distance
-from .solver_error import SolverError, solver_error, teacher_queries
+from .solver_error import solver_error
 from .terms import Query, item_distance, item_mean, snr_weight
 from .validation import Validation, validate
 
@@ -23,7 +23,6 @@ __all__ = [
     "DistillationAxes",
     "GuidedDiffusionObjective",
     "Query",
-    "SolverError",
     "TimedDraws",
     "Validation",
     "clean_distance",
@@ -33,6 +32,5 @@ __all__ = [
     "snr_weight",
     "solver_error",
     "stft_distance",
-    "teacher_queries",
     "validate",
 ]

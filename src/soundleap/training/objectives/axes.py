@@ -128,6 +128,14 @@ class DistillationAxes:
         return self.distance in ("mel", "stft")
 
     @property
+    def teacher_queries(self) -> int:
+        """How often the teacher is evaluated for one item; with guidance a query counts twice."""
+        calls = 1
+        if self.objective == "consistency":
+            calls = self.solver_steps * (2 if self.solver == "heun" else 1)
+        return calls if self.unguided else 2 * calls
+
+    @property
     def unguided(self) -> bool:
         """Whether the guidance scale is always 1, so that the teacher needs no negative half."""
         return self.cfg_range == (1.0, 1.0)

@@ -11,8 +11,6 @@ Source: Hairer, Nørsett and Wanner, Solving Ordinary Differential Equations I (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -21,20 +19,7 @@ from soundleap.training.objectives.consistency import (
     ConsistencyObjective,
     ConsistencyTerms,
 )
-from soundleap.training.objectives.terms import Conditions, Query, Recorder, item_mean
-
-
-@dataclass(frozen=True)
-class SolverError:
-    """An estimate and its cost.
-
-    Attributes:
-        error: ``[B]``.
-        queries: of the teacher, besides those of the loss; see `teacher_queries`.
-    """
-
-    error: Tensor
-    queries: int
+from soundleap.training.objectives.terms import Conditions, item_mean
 
 
 @torch.no_grad()
@@ -44,8 +29,10 @@ def solver_error(
     positive: Conditions,
     negative: Conditions,
     draws: ConsistencyDraws,
-) -> SolverError:
-    """Estimate the solver's error in the intervals of a batch whose loss is computed.
+) -> Tensor:
+    """Estimate the solver's error in the intervals of a batch whose loss is computed, ``[B]``.
+
+    The teacher is asked twice as often as for the loss, besides.
 
     Args:
         objective: whose teacher and solver are used.
@@ -54,7 +41,6 @@ def solver_error(
         negative: those of the empty prompt.
         draws: what chance decided.
     """
-    teacher = Recorder(objective.teacher)
     fine = objective.walk(
         terms.x_t,
         terms.t,
@@ -62,19 +48,8 @@ def solver_error(
         draws.w.to(terms.x_t.device),
         positive,
         negative,
-        teacher=teacher,
         solver_steps=2 * objective.axes.solver_steps,
     )
     mask = positive.get("latent_mask")
     apart, moved = (item_mean((fine - x).float() ** 2, mask).sqrt() for x in (terms.x_s, terms.x_t))
-    return SolverError(apart / moved, teacher_queries(teacher.queries, len(terms.x_t)))
-
-
-def teacher_queries(queries: list[Query], count: int) -> int:
-    """Count evaluations of the teacher for one item; a guided call is two.
-
-    Args:
-        queries: all calls for a batch.
-        count: its items.
-    """
-    return sum(len(query.x_t) for query in queries) // count
+    return apart / moved
