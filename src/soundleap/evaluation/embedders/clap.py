@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor
 
 from soundleap.errors import BundleError, InputError, SoundleapError
@@ -65,10 +66,7 @@ class ClapEmbedder:
         self._fusion = bool(model.config.audio_config.enable_fusion)
         self._tokenizer = tokenizer
         if tokenizer is not None:
-            tokenizer.enable_truncation(MAX_TOKENS)
-            tokenizer.enable_padding(
-                pad_id=model.config.text_config.pad_token_id, pad_token="<pad>"
-            )
+            _cut_and_pad(tokenizer, model)
         extractor: Any = importlib.import_module("transformers").ClapFeatureExtractor
         mode = "fusion" if self._fusion else "rand_trunc"
         self._extract = extractor(
@@ -142,6 +140,15 @@ def open_clap(weights: str | None, device: str) -> ClapEmbedder:
     """
     if weights is None:
         raise InputError("clap needs a folder or file of weights")
+    model, tokenizer, info = load_clap(weights)
+    return ClapEmbedder(model, info, tokenizer, device)
+
+
+def load_clap(weights: str) -> tuple[Any, Any, EmbedderInfo]:
+    """Load a CLAP: transformers' `ClapModel`, RoBERTa's tokenizer or None, and what it is.
+
+    Captions are cut and padded by the tokenizer. Raises as `open_clap`.
+    """
     path = Path(weights)
     try:
         library: Any = importlib.import_module("transformers")
@@ -150,7 +157,14 @@ def open_clap(weights: str | None, device: str) -> ClapEmbedder:
     folder, file = _place(path)
     model = _from_folder(library, folder) if path.is_dir() else _from_file(library, file)
     tokenizer = _tokenizer(folder / "tokenizer.json")
-    return ClapEmbedder(model, clap_info(model, file, tokenizer is not None), tokenizer, device)
+    if tokenizer is not None:
+        _cut_and_pad(tokenizer, model)
+    return model, tokenizer, clap_info(model, file, tokenizer is not None)
+
+
+def _cut_and_pad(tokenizer: Any, model: Any) -> None:
+    tokenizer.enable_truncation(MAX_TOKENS)
+    tokenizer.enable_padding(pad_id=model.config.text_config.pad_token_id, pad_token="<pad>")
 
 
 def _place(path: Path) -> tuple[Path, Path]:
@@ -166,9 +180,14 @@ def _place(path: Path) -> tuple[Path, Path]:
 
 def _from_folder(library: Any, folder: Path) -> Any:
     try:
-        return library.ClapModel.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+        model, info = library.ClapModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BundleError(f"{folder} is not a CLAP folder: {error}") from None
+    if info["missing_keys"]:  # transformers would fill them with random numbers
+        raise BundleError(f"{folder} is not complete: {sorted(info['missing_keys'])} are missing")
+    return model
 
 
 def _from_file(library: Any, file: Path) -> Any:
