@@ -48,10 +48,12 @@ class ExamplePlan:
 
 
 class ExampleMaker:
-    """Makes the examples of a plan from a pool."""
+    """Makes the examples of a plan from a pool, none longer than `max_seconds`."""
 
-    def __init__(self, pool: AudioPool, plan: ExamplePlan, seed: int):
-        self.pool, self.plan, self.seed = pool, plan, seed
+    def __init__(
+        self, pool: AudioPool, plan: ExamplePlan, seed: int, *, max_seconds: float = MAX_SECONDS
+    ):
+        self.pool, self.plan, self.seed, self.max_seconds = pool, plan, seed, max_seconds
         table = dict(plan.variants)
         self._singles = [
             (index, variant)
@@ -74,7 +76,8 @@ class ExampleMaker:
             made = self._single(clip_index, plain=variant == 0, rng=rng)
         else:
             made = self._mixture(index, rng)
-        scaled = torch.from_numpy(normalise_level(made.waveform.numpy()))
+        limit = int(self.max_seconds * self.pool.sampling_rate)
+        scaled = torch.from_numpy(normalise_level(crop(made.waveform, limit, rng).numpy()))
         gain = 10.0 ** (rng.uniform(-4.0, 0.0) / 20.0)
         return Example(made.id, scaled * gain, made.captions)
 
