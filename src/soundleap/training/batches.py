@@ -95,6 +95,12 @@ class Batches:
             indices,
         )
 
+    def clips_before(self, iteration: int) -> int:
+        """Count the items of all batches before an iteration, of the epoch that is going on."""
+        self._indices(iteration)
+        done = self._plan[: iteration - self._plans_before[self._epoch]]
+        return self._epoch * len(self.cache.lengths) + sum(len(batch) for batch in done)
+
     def _caption(self, index: int, generator: torch.Generator) -> int:
         choice, drop = torch.rand(2, generator=generator).tolist()
         options = self.cache.captions[index]

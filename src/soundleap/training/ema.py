@@ -37,7 +37,7 @@ def update_ema(
         applied = None
     new = dict(module.named_parameters())
     kept = dict(average.named_parameters())
-    names = list(kept)
+    names = [name for name in kept if kept[name] is not new[name]]  # not what they share
     _lerp([_local(kept[n]) for n in names], [_local(new[n]) for n in names], 1.0 - decay, applied)
     for buffer, fresh in zip(average.buffers(), module.buffers(), strict=True):
         buffer.copy_(fresh)

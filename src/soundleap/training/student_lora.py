@@ -9,14 +9,19 @@ Source: Hu et al., LoRA (2021); Luo et al., LCM-LoRA (2023) for distillation by 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from soundleap.training.lora import TARGETS, add_lora, lora_parameters, network_kind
+from soundleap.bundle import hash_file
+from soundleap.models.lora import AdapterBase, AdapterInfo, write_adapter
+from soundleap.resolve import open_model
+from soundleap.training.lora import TARGETS, add_lora, lora_parameters, network_kind, pairs_of
 from soundleap.training.settings import STRICT
+from soundleap.training.teacher_parts import student_file
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -70,9 +75,8 @@ def with_layers(student: Module, settings: LoraSettings, *, seed: int, told_anew
         return student
     targets = settings.lora_targets or TARGETS[network_kind(student)]
     extra = guidance_layers(student) if told_anew else []
-    return add_lora(
-        student, settings.lora_rank, settings.lora_alpha, (*targets, *extra), seed=seed
-    )  # fmt: skip
+    names = (*targets, *extra)
+    return add_lora(student, settings.lora_rank, settings.lora_alpha, names, seed=seed)
 
 
 def guidance_layers(network: Any) -> list[str]:
@@ -102,7 +106,41 @@ class Trained(nn.Module):
             self.register_parameter(name.replace(".", "/"), own[name])
 
 
-def kept_parts(student: nn.Module, copies: dict[str, nn.Module]) -> dict[str, nn.Module]:
-    """Return what checkpoints hold of a student with low-rank layers and of its copies."""
-    names: Sequence[str] = list(lora_parameters(student))
-    return {name: Trained(part, names) for name, part in {"student": student, **copies}.items()}
+def kept_parts(networks: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Return what checkpoints hold of a "student" with low-rank layers and of its copies."""
+    names = list(lora_parameters(networks["student"]))
+    return {name: Trained(part, names) for name, part in networks.items()}
+
+
+def write_layers(
+    folder: Path, network: nn.Module, settings: LoraSettings, start: str | None
+) -> None:
+    """Write the low-rank layers as an adapter, ``adapter.safetensors``.
+
+    It changes the student that training began with, and names it if that is the student of a model.
+
+    Args:
+        folder: where it goes.
+        network: with the layers.
+        settings: rank, alpha and targets.
+        start: the student that training began with, a model or a file; None: the teacher's copy.
+    """
+    rank = settings.lora_rank
+    info = AdapterInfo(
+        name=folder.name,
+        network=network_kind(network),
+        rank=rank,
+        alpha=float(rank) if settings.lora_alpha is None else settings.lora_alpha,
+        targets=settings.lora_targets or TARGETS[network_kind(network)],
+        base=None if start is None else _base(start),
+    )
+    write_adapter(folder / "adapter.safetensors", info, pairs_of(network))
+
+
+def _base(start: str) -> AdapterBase | None:
+    path = student_file(start)
+    if path == Path(start):
+        return None
+    manifest = open_model(start).manifest
+    digest = hash_file(path).sha256
+    return AdapterBase(sha256=digest, model=manifest.name, version=manifest.version)
