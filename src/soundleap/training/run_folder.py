@@ -77,10 +77,8 @@ def _sound(path: Path, iteration: int, way: str, prompts: Sequence[str]) -> Soun
 
 def _title(name: str, prompts: Sequence[str]) -> str:
     match = _NUMBERED.match(name)
-    if match is None:
-        return name.replace("-", " ")
-    number = int(match.group(1))
-    return prompts[number] if number < len(prompts) else name[match.end() :].replace("-", " ")
+    number = len(prompts) if match is None else int(match.group(1))
+    return prompts[number] if number < len(prompts) else name.replace("-", " ")
 
 
 def heldout_numbers(folder: Path) -> list[tuple[int, float]]:

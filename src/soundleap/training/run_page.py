@@ -49,7 +49,7 @@ class RunPage:
 
     def end(self, iteration: int, *, finished: bool) -> None:
         """Write the page for the last time."""
-        self._write(iteration, "finished" if finished else "stopped; the same command goes on")
+        self._write(iteration, "finished" if finished else "stopped: the same command goes on")
 
     def _write(self, iteration: int, state: str) -> None:
         text = run_page(self.settings, self.folder, iteration, state, self.pace)
@@ -105,18 +105,18 @@ def _state(
     pace: Pace | None,
 ) -> str:
     total = settings.iterations
-    words = [f"Iteration {iteration:,} of {total:,}", state]
+    words = [f"Iteration {iteration:,} of {total:,}, {state}."]
     if stats:
-        words.append(f"{duration(stats[-1]['seconds'])} of work")
+        words.append(f"{duration(stats[-1]['seconds'])} of work so far.")
     if pace is not None and iteration < total and pace.seconds_each is not None:
-        words.append(f"{pace.seconds_each:.3g} s an iteration, {pace.left()}")
+        words.append(f"{pace.seconds_each:.3g} s an iteration, {pace.left()}.")
     skipped = stats[-1].get("skipped", 0) if stats else 0
     if skipped:
-        words.append(f"{skipped:.0f} steps skipped for losses that were not finite")
+        words.append(f"{skipped:.0f} steps skipped, whose loss or gradient was not finite.")
     written = time.strftime("%Y-%m-%d %H:%M:%S %Z")
     return (
         f'<progress max="{total}" value="{min(iteration, total)}" aria-label="Progress"></progress>'
-        f"\n<p>{escape('; '.join(words))}.</p>\n"
+        f"\n<p>{escape(' '.join(words))}</p>\n"
         f'<p class="quiet">Written {written}; reload for the newest. '
         "<kbd>j</kbd> <kbd>k</kbd> go from sound to sound, <kbd>p</kbd> plays and pauses.</p>"
     )
@@ -164,14 +164,22 @@ def _across_time(folder: Path, sounds: Sequence[Sound]) -> str:
     if len(shown) < len(every):
         note = f'<p class="quiet">{len(shown)} of {len(every)} snapshots; the folder has all.</p>'
     parts: list[str] = []
-    for label in dict.fromkeys(sound.label for sound in sounds):
-        items = [
-            f"<li>iteration {sound.iteration:,}{_player(folder, sound)}</li>"
-            for sound in reversed(sounds)
-            if sound.label == label and sound.iteration in shown
-        ]
-        parts.append(_details(label, f'<ul class="strip">{"".join(items)}</ul>'))
+    for title in dict.fromkeys(sound.title for sound in sounds):
+        mine = [sound for sound in sounds if sound.title == title and sound.iteration in shown]
+        strips = "".join(_strip(folder, way, mine) for way in dict.fromkeys(s.way for s in mine))
+        parts.append(_details(title, strips))
     return note + "".join(parts)
+
+
+def _strip(folder: Path, way: str, sounds: Sequence[Sound]) -> str:
+    """Show the sounds of one way, newest first."""
+    items = [
+        f"<li>iteration {sound.iteration:,}{_player(folder, sound)}</li>"
+        for sound in reversed(sounds)
+        if sound.way == way
+    ]
+    head = f'<p class="quiet">{escape(way)}</p>' if way else ""
+    return f'{head}<ul class="strip">{"".join(items)}</ul>'
 
 
 def spread(items: Sequence[int], most: int) -> list[int]:

@@ -31,7 +31,7 @@ def curve(name: str, points: Points, *, smooth: bool = True) -> str:
     scale = math.log10 if logarithmic else float
     x_of = _axis(points[0][0], points[-1][0], LEFT, WIDTH - RIGHT)
     y_of = _axis(scale(low), scale(high), HEIGHT - BOTTOM, TOP)
-    lines = [_line("raw", [(x_of(x), y_of(scale(y))) for x, y in points])]
+    lines = [_line("raw" if smooth else "smooth", [(x_of(x), y_of(scale(y))) for x, y in points])]
     if smooth:
         level = smoothed(values)
         places = [(x_of(x), y_of(scale(y))) for (x, _), y in zip(points, level, strict=True)]

@@ -156,8 +156,8 @@ _TRACKERS: dict[str, Callable[[RunSettings, Path, int], Tracker]] = {
 class TrackerListener:
     """Tells a tracker what a run says; see `soundleap.training.run_report.Listener`."""
 
-    def __init__(self, name: str, tracker: Tracker, folder: Path):
-        self.name, self._tracker, self._folder = name, tracker, folder
+    def __init__(self, name: str, tracker: Tracker, folder: Path, prompts: Sequence[str]):
+        self.name, self._tracker, self._folder, self._prompts = name, tracker, folder, prompts
 
     def __str__(self) -> str:
         return f"tracker {self.name}"
@@ -171,7 +171,7 @@ class TrackerListener:
 
     def snapshot(self, iteration: int) -> None:
         """Tell sounds and pictures."""
-        found = sounds_of(self._folder, iteration)
+        found = sounds_of(self._folder, iteration, self._prompts)
         if found:
             self._tracker.sounds(iteration, found)
 
@@ -207,8 +207,9 @@ def open_trackers(settings: RunSettings, folder: Path, first: int) -> list[Track
         InputError: if a package is missing.
     """
     check_trackers(settings)
+    prompts = getattr(settings, "preview_prompts", ())
     return [
-        TrackerListener(name, _TRACKERS[name](settings, folder, first), folder)
+        TrackerListener(name, _TRACKERS[name](settings, folder, first), folder, prompts)
         for name in tracker_names(settings.tracker)
     ]
 
