@@ -146,15 +146,11 @@ class BenchReport(Strict):
 
     def to_table(self) -> str:
         """Lay the report out for a terminal of 80 columns."""
-        machine = self.machine
-        where = " ".join(filter(None, (machine.device, machine.device_name)))
-        load = "unknown" if machine.load_before is None else f"{machine.load_before:.1f}"
+        what = f"model {self.model} {self.model_version}"
         lines = [
-            f"soundleap {self.library_version}, model {self.model} {self.model_version}",
-            f"{machine.cpu}, {machine.usable_cores} of {machine.cores} cores, {machine.platform}",
-            f"torch {machine.torch}, threads {machine.threads}, device {where}, load before {load}",
+            *header(self.library_version, what, self.machine),
             "",
-            _row("", "median", "min", "quartiles", "", "max"),
+            row("", "median", "min", "quartiles", "", "max"),
         ]
         for case in self.cases:
             lines += _case_rows(case)
@@ -164,13 +160,29 @@ class BenchReport(Strict):
 
     def write(self, path: Path) -> None:
         """Write JSON by atomic rename; folders are made."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            partial.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_json(path, self)
+
+
+def header(library_version: str, what: str, machine: Machine) -> list[str]:
+    """Say in three lines what was measured where."""
+    where = " ".join(filter(None, (machine.device, machine.device_name)))
+    load = "unknown" if machine.load_before is None else f"{machine.load_before:.1f}"
+    return [
+        f"soundleap {library_version}, {what}",
+        f"{machine.cpu}, {machine.usable_cores} of {machine.cores} cores, {machine.platform}",
+        f"torch {machine.torch}, threads {machine.threads}, device {where}, load before {load}",
+    ]
+
+
+def write_json(path: Path, report: Strict) -> None:
+    """Write a report by atomic rename; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        partial.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _case_rows(case: Case) -> Iterable[str]:
@@ -182,9 +194,9 @@ def _case_rows(case: Case) -> Iterable[str]:
     yield _spread_row("real-time factor", case.real_time_factor)
     if case.peak_rss_in_bytes is not None:
         scope = "" if case.peak_rss_scope == "case" else ", so far"
-        yield _row(f"peak memory{scope}, MB", _megabytes(case.peak_rss_in_bytes))
+        yield row(f"peak memory{scope}, MB", _megabytes(case.peak_rss_in_bytes))
     if case.peak_cuda_in_bytes is not None:
-        yield _row("peak CUDA memory, MB", _megabytes(case.peak_cuda_in_bytes))
+        yield row("peak CUDA memory, MB", _megabytes(case.peak_cuda_in_bytes))
 
 
 def _cold_rows(cold: ColdStart) -> Iterable[str]:
@@ -202,10 +214,11 @@ def _spread_row(name: str, spread: Spread) -> str:
         spread.upper_quartile,
         spread.max,
     )
-    return _row(name, *(f"{value:.4f}" for value in values))
+    return row(name, *(f"{value:.4f}" for value in values))
 
 
-def _row(name: str, *cells: str) -> str:
+def row(name: str, *cells: str) -> str:
+    """Lay out one row of a table."""
     return f"  {name:<26}" + "".join(f"{cell:>10}" for cell in cells)
 
 

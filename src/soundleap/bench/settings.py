@@ -65,17 +65,17 @@ class BenchSettings:
         Raises:
             InputError: naming the first value that is not allowed.
         """
-        _check_whole("runs", self.runs, MOST_RUNS)
+        check_whole("runs", self.runs, MOST_RUNS)
         if self.family is not None and self.model is not None:
             raise InputError("model and family are both given; give one of them")
         if self.family is not None and self.family not in get_args(Family)[1:]:
             raise unknown_name("family", self.family, get_args(Family)[1:])
         if self.threads is not None:
-            _check_whole("threads", self.threads, MOST_THREADS)
+            check_whole("threads", self.threads, MOST_THREADS)
         if not self.batch_sizes:
             raise InputError("no batch size is given; give at least one")
         for size in self.batch_sizes:
-            _check_whole("batch", size, MOST_BATCH)
+            check_whole("batch", size, MOST_BATCH)
         for name, values in (("steps", self.steps), ("batch", self.batch_sizes)):
             if len(set(values)) < len(values):
                 raise InputError(f"{name} names a value twice: {', '.join(map(str, values))}")
@@ -113,6 +113,11 @@ def as_tuple(values: Sequence[int] | None, default: tuple[int, ...]) -> tuple[in
     return tuple(values) if values else default
 
 
-def _check_whole(name: str, value: int, most: int) -> None:
+def check_whole(name: str, value: int, most: int) -> None:
+    """Refuse a number outside of 1 to `most`.
+
+    Raises:
+        InputError: naming it.
+    """
     if not 1 <= value <= most:
         raise InputError(f"{name} is {value}; allowed: 1 to {most}")

@@ -28,7 +28,7 @@ COMMANDS = {
     "evaluate": "evaluate:app",
     "listen": "listen:app",
     "serve": "serve:serve",
-    "bench": "bench:bench",
+    "bench": "bench:app",
     "study": "study:app",
     "parity": "parity:parity",
 }

@@ -11,8 +11,9 @@ What each brings is in ``docs/experiments.md``.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -27,11 +28,14 @@ _LEAST_SCORES = 2**20  # fewer scores a head than this and torch's own attention
 _LEAST_FRAMES = 2048  # fewer, and laying out a convolution's weights anew costs more than it brings
 _ROWS = {torch.float32: 128, torch.bfloat16: 512}  # of scores at a time, so that they stay cached
 
+_PLAIN = ContextVar("plain", default=False)
+
 
 def fast_cpu(example: Tensor) -> AbstractContextManager[Any]:
     """Give the context in which networks run faster; it does nothing where it can't help.
 
-    That is on an accelerator, on other processors than x86-64, and while compiling.
+    That is on an accelerator, on other processors than x86-64, while compiling, and inside of
+    `torchs_own`.
 
     Args:
         example: any tensor of the computation; its device counts.
@@ -41,8 +45,19 @@ def fast_cpu(example: Tensor) -> AbstractContextManager[Any]:
         and platform.machine().lower() in ("x86_64", "amd64")
         and torch.backends.mkldnn.is_available()
         and not torch.compiler.is_compiling()
+        and not _PLAIN.get()
     )
     return _FastCpu() if helps else nullcontext()
+
+
+@contextmanager
+def torchs_own() -> Generator[None]:
+    """Let networks run on torch's own kernels inside the block, to be compared with."""
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
 
 
 def recompute(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
