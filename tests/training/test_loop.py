@@ -22,7 +22,9 @@ from soundleap.errors import InputError, NotFiniteError
 from soundleap.training.checkpoint import list_checkpoints, load_latest
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.loop import RunEnd, generator_for, learning_rate, train
+from soundleap.training.processes import make_accelerator
 from soundleap.training.settings import STRICT, RunSettings
+from soundleap.training.skips import Inspection
 from soundleap.training.teacher import TeacherStory
 from soundleap.training.vocoder import VocoderStory
 
@@ -37,6 +39,7 @@ class LineStory:
 
     def __init__(self, settings: LineSettings):
         self.settings = settings
+        self.accelerator = make_accelerator(settings)
         torch.manual_seed(settings.seed)
         self.line = nn.Linear(1, 1)
         self.modules: dict[str, nn.Module] = {"line": self.line}
@@ -55,6 +58,9 @@ class LineStory:
         self.at.get(iteration, lambda: None)()
         return {"loss": loss.detach()}
 
+    def inspect(self, iteration: int, generator: torch.Generator) -> Inspection:
+        return Inspection.of({}, x=torch.randn(8, 1, generator=generator))
+
     def snapshot(self, iteration: int, folder: Path) -> None:
         self.snapshots.append(iteration)
 
@@ -65,7 +71,7 @@ class LineStory:
 def line(folder: Path, **changes: Any) -> LineStory:
     values: dict[str, Any] = {
         "run_dir": str(folder), "iterations": 30, "log_iterations": 5, "warmup_iterations": 3,
-        "learning_rate": 0.1,
+        "learning_rate": 0.1, "mixed_precision": "no",
     }  # fmt: skip
     return LineStory(LineSettings(**{**values, **changes}))
 

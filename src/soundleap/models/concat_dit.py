@@ -212,6 +212,10 @@ class ConcatDiT(nn.Module):
                 x = block(x)
         return self.final_layer(x[:, :, -length:])
 
+    def checkpoint_gradients(self, on: bool = True) -> None:
+        """Keep less in memory in training and compute it again on the way back, or not."""
+        self.checkpointing = on
+
     def _check(self, x_t: Tensor, text_embeds: Tensor) -> None:
         texts, length = text_embeds.shape[1], x_t.shape[2]
         if texts % 2:

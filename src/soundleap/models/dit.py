@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from soundleap.diffusion.denoisers import Prediction
 from soundleap.diffusion.guidance import sinusoidal_embedding
@@ -105,10 +106,13 @@ class DiT(nn.Module):
         mixed_lengths: True; sounds of different lengths can share a batch.
         guidance_input: how the names of the guidance input's parameters begin; it starts without
             effect.
+        checkpointing: recompute the blocks in the backward pass instead of keeping their
+            activations; the numbers are the same.
     """
 
     mixed_lengths = True
     guidance_input = ("guidance.",)
+    checkpointing: bool = False
 
     def __init__(self, config: DiTConfig):
         super().__init__()
@@ -168,10 +172,18 @@ class DiT(nn.Module):
         turn = rotary_angles(x_t.shape[2], self.config.width // self.config.heads, x_t.device)
         x = self.inward(x_t.transpose(1, 2))
         for block in self.blocks:
-            x = block(x, modulation, (text_embeds, text_mask[:, None, None]), mask, turn)
+            given = (x, modulation, (text_embeds, text_mask[:, None, None]), mask, turn)
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, *given, use_reentrant=False)
+            else:
+                x = block(*given)
         shift, scale = self.final_modulation(c).unsqueeze(1).chunk(2, dim=2)
         y = self.outward(self.final_norm(x) * (1 + scale) + shift).transpose(1, 2)
         return y if latent_mask is None else y * latent_mask[:, None].to(y.dtype)
+
+    def checkpoint_gradients(self, on: bool = True) -> None:
+        """Keep less in memory in training and compute it again on the way back, or not."""
+        self.checkpointing = on
 
 
 def rotary_angles(length: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -63,6 +63,10 @@ class Network(Protocol):
         """Move to a device."""
         ...
 
+    def checkpoint_gradients(self, on: bool = True) -> None:
+        """Keep less in memory in training and compute it again on the way back, or not."""
+        ...
+
 
 class LatentConfig(Protocol):
     """What every latent codec's configuration tells."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,15 @@ def save_module(
 
     Floating-point tensors are stored as `dtype`; one that would overflow is an error.
     """
-    state = {name: _cast(name, value, dtype) for name, value in module.state_dict().items()}
+    save_state(path, module.state_dict(), config, dtype)
+
+
+def save_state(
+    path: Path, tensors: Mapping[str, Tensor], config: dict[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> None:  # fmt: skip
+    """Write tensors as `save_module` writes a module's."""
+    state = {name: _cast(name, value, dtype) for name, value in tensors.items()}
     partial = path.with_suffix(".partial")
     try:
         partial.write_bytes(save(state, metadata={"config": json.dumps(config)}))

@@ -6,50 +6,26 @@ equals a straight one without saving any random state. "To resume, run the same 
 
 from __future__ import annotations
 
-import logging
 import math
 import signal
+import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
-from torch import nn
-from tqdm import tqdm
 
-from soundleap.training.checkpoint import load_latest, save_checkpoint
-from soundleap.training.records import Stats, check_stats, claim_folder, not_finite
+from soundleap.training.processes import any_process, on_first
+from soundleap.training.records import Stats, check_stats, claim_folder
+from soundleap.training.run_report import RunReport
+from soundleap.training.run_state import Progress, load_run, save_run
 from soundleap.training.settings import RunSettings
-
-logger = logging.getLogger(__name__)
-
-
-class Story(Protocol):
-    """One training stage as the loop sees it."""
-
-    modules: dict[str, nn.Module]
-    optimizers: dict[str, torch.optim.Optimizer]
-
-    @property
-    def settings(self) -> RunSettings:
-        """The stage's settings."""
-        ...
-
-    def step(self, iteration: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        """Do one optimisation step and return scalars to report."""
-        ...
-
-    def snapshot(self, iteration: int, folder: Path) -> None:
-        """Write sample sounds and pictures."""
-        ...
-
-    def export(self, folder: Path) -> None:
-        """Write the result of the stage (safetensors with its configuration)."""
-        ...
+from soundleap.training.sharding import is_sharded
+from soundleap.training.skips import Skips, too_many_skipped
+from soundleap.training.story import Story
 
 
 @dataclass(frozen=True)
@@ -90,88 +66,153 @@ def learning_rate(settings: RunSettings, iteration: int) -> float:
 def train(story: Story, *, progress: bool = True) -> RunEnd:
     """Run a stage to its end, or until its time is up, or until Ctrl-C or SIGTERM.
 
-    Outside of the main thread signals are left alone.
+    Outside of the main thread signals are left alone. Of several processes each calls this; the
+    first one writes, and a signal to any stops all.
 
     Raises:
         InputError: if the folder holds a run with other settings (only limits may differ).
-        NotFiniteError: if a loss or weight is NaN; the last checkpoint stays.
+        NotFiniteError: if weights or a scalar are NaN, or too many steps had to be skipped; the
+            last checkpoint stays.
         SoundleapError: if there are checkpoints and none can be read.
     """
-    settings, folder = story.settings, Path(story.settings.run_dir)
-    claim_folder(folder, settings)
-    first = _resume(story, folder)
-    stats = Stats(folder, first)
-    bar = tqdm(total=settings.iterations, initial=first, disable=not progress, unit="it")
-    with bar, _caught_signals() as signals:
-        iteration = _iterate(story, stats, first, signals, bar)
-    end = RunEnd(folder, iteration, iteration >= settings.iterations, bool(signals))
-    if stats.lines and not end.interrupted:
-        from soundleap.training.snapshots import plot_losses
-
-        plot_losses(stats.lines, folder / "losses.png")
-    return end
+    run = _Run(story, progress=progress)
+    with _caught_signals() as signals:
+        return run.go(signals)
 
 
-def _iterate(story: Story, stats: Stats, first: int, signals: list[int], bar: Any) -> int:
-    """Do the steps from iteration `first` on; return the iteration at which it stopped."""
-    settings, folder = story.settings, stats.path.parent
-    iteration, scalars = first, dict[str, torch.Tensor]()
-    started = saved = shown = time.monotonic()
-    while True:
-        now = time.monotonic()
-        worked, whole = iteration > first, iteration >= settings.iterations
-        late = settings.max_minutes is not None and now - started > 60 * settings.max_minutes
-        done = whole or (late and worked) or bool(signals)
-        if worked and (whole or iteration % settings.log_iterations == 0):
-            bar.set_postfix(stats.add(iteration, now - started, scalars))
-        show = now - shown > 60 * settings.snapshot_minutes or (done and not signals)
-        if worked and (done or show or now - saved > 60 * settings.checkpoint_minutes):
-            check_stats(iteration, scalars)
-            save_checkpoint(folder, iteration, _state(story, iteration))
-            story.export(folder)
-            saved = time.monotonic()
-        if worked and show:
-            story.snapshot(iteration, folder)
-            shown = time.monotonic()
-        if done:
-            if not worked:  # it may have been killed between checkpoint and export
-                story.export(folder)
-            return iteration
-        _set_learning_rate(story, iteration)
-        scalars = story.step(iteration, generator_for(settings.seed, iteration))
-        iteration += 1
-        bar.update()
+@dataclass(frozen=True)
+class _Due:
+    """What all processes agree to do before the next step."""
+
+    stop: bool
+    interrupted: bool
+    save: bool
+    show: bool
 
 
-def _set_learning_rate(story: Story, iteration: int) -> None:
-    for optimizer in story.optimizers.values():
-        for group in optimizer.param_groups:
-            group["lr"] = group.get("lr_scale", 1.0) * learning_rate(story.settings, iteration)
+class _Run:
+    """A stage on its way."""
 
+    def __init__(self, story: Story, *, progress: bool):
+        self.story, self.settings = story, story.settings
+        self.accelerator, self.folder = story.accelerator, Path(story.settings.run_dir)
+        self.main = self.accelerator.is_main_process
+        on_first(self.accelerator, lambda: claim_folder(self.folder, self.settings))
+        before = load_run(story, self.folder)
+        self.first = self.iteration = before.iteration
+        self.clips, self.skips = before.clips, Skips(self.settings.max_skipped, before.skips)
+        self.scalars: dict[str, torch.Tensor] = {}
+        self.stats = Stats(self.folder, self.first) if self.main else None
+        self.report = RunReport(
+            self.settings, self.folder, self.first, progress=progress, main=self.main
+        )
+        self.started = self.saved = self.shown = time.monotonic()
 
-def _resume(story: Story, folder: Path) -> int:
-    state = load_latest(folder)
-    if state is None:
-        return 0
-    for name, module in story.modules.items():
-        module.load_state_dict(state["modules"][name])
-    for name, optimizer in story.optimizers.items():
-        optimizer.load_state_dict(state["optimizers"][name])
-    logger.info("resumed at iteration %d", state["iteration"])
-    return int(state["iteration"])
+    def go(self, signals: list[int]) -> RunEnd:
+        """Do the steps that are left."""
+        finished = False
+        try:
+            while not (due := self._due(signals)).stop:
+                self._record(due)
+                self._step()
+            self._record(due)
+            finished = self.iteration >= self.settings.iterations
+            self._plot(due)
+        finally:
+            self.report.end(self.iteration, finished=finished)
+        return RunEnd(self.folder, self.iteration, finished, due.interrupted)
 
+    def _due(self, signals: list[int]) -> _Due:
+        settings, now, main = self.settings, time.monotonic(), self.main
+        late = settings.max_minutes is not None and now - self.started > 60 * settings.max_minutes
+        save = now - self.saved > 60 * settings.checkpoint_minutes
+        show = now - self.shown > 60 * settings.snapshot_minutes
+        interrupted, late, save, show = any_process(
+            self.accelerator, bool(signals), main and late, main and save, main and show
+        )
+        worked, whole = self.iteration > self.first, self.iteration >= settings.iterations
+        stop = whole or (late and worked) or interrupted
+        return _Due(stop, interrupted, save or show or stop, show or (stop and not interrupted))
 
-def _state(story: Story, iteration: int) -> dict[str, Any]:
-    """Return what a checkpoint holds; weights that are not finite are refused."""
-    modules = {name: module.state_dict() for name, module in story.modules.items()}
-    for name, state in modules.items():
-        if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-            raise not_finite(f"weights of {name}", iteration)
-    return {
-        "iteration": iteration,
-        "modules": modules,
-        "optimizers": {name: part.state_dict() for name, part in story.optimizers.items()},
-    }
+    def _record(self, due: _Due) -> None:
+        """Log, save and show what there is to."""
+        if self.iteration == self.first:
+            if due.stop:  # it may have been killed between checkpoint and export
+                self._everywhere(lambda _: self.story.export(self.folder))
+            return
+        whole = self.iteration >= self.settings.iterations
+        logs = whole or self.iteration % self.settings.log_iterations == 0
+        if logs or due.save or self.skips.at_hand:
+            self._check_skips()
+        if logs:
+            self._log()
+        if due.save:
+            self._save()
+        if due.show:
+            self._show()
+
+    def _step(self) -> None:
+        settings, story, n = self.settings, self.story, self.iteration
+        for optimizer in story.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group.get("lr_scale", 1.0) * learning_rate(settings, n)
+        scalars = story.step(n, generator_for(settings.seed, n))
+        self.clips += int(scalars.pop("clips", 0))
+        if "skipped" in scalars:
+            self.skips.add(scalars.pop("skipped"), n)
+        self.scalars = scalars
+        self.iteration += 1
+        self.report.step(self.iteration)
+
+    def _check_skips(self) -> None:
+        """Stop if too many steps were skipped, with what the last one worked on in the folder.
+
+        Raises:
+            NotFiniteError: then.
+        """
+        last = self.skips.too_many()
+        if last is None:
+            return
+        found = self.story.inspect(last, generator_for(self.settings.seed, last))
+        path = on_first(self.accelerator, lambda: str(found.write(self.folder, last)))
+        raise too_many_skipped(self.settings.max_skipped, last, path)
+
+    def _numbers(self) -> dict[str, float]:
+        return check_stats(self.iteration, self.scalars, skipped=bool(self.skips.now))
+
+    def _log(self) -> None:
+        values = {**self._numbers(), "skipped": int(self.skips.total), "clips_seen": self.clips}
+        if self.stats is not None:
+            self.stats.add(self.iteration, time.monotonic() - self.started, values)
+            self.report.scalars(self.iteration, values)
+
+    def _save(self) -> None:
+        self._numbers()
+        progress = Progress(self.iteration, self.clips, self.skips.state())
+        save_run(self.story, self.folder, progress, keep=self.settings.keep_checkpoints)
+        self._everywhere(self.story.export)
+        self.saved = time.monotonic()
+
+    def _show(self) -> None:
+        self._everywhere(lambda folder: self.story.snapshot(self.iteration, folder))
+        self.report.snapshot(self.iteration)
+        self.shown = time.monotonic()
+
+    def _plot(self, due: _Due) -> None:
+        if self.stats is not None and self.stats.lines and not due.interrupted:
+            from soundleap.training.snapshots import plot_losses
+
+            plot_losses(self.stats.lines, self.folder / "losses.png")
+
+    def _everywhere(self, work: Callable[[Path], None]) -> None:
+        """Let the first process write; where networks are sharded the others help."""
+        if not is_sharded(*self.story.modules.values()):
+            on_first(self.accelerator, lambda: work(self.folder))
+        elif self.main:
+            work(self.folder)
+        else:
+            with tempfile.TemporaryDirectory() as nowhere:
+                work(Path(nowhere))
 
 
 @contextmanager

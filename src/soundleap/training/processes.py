@@ -41,6 +41,8 @@ def make_accelerator(settings: RunSettings, *, several: bool = False) -> Acceler
     on_gpu = torch.cuda.is_available()
     launched = "LOCAL_RANK" in os.environ  # by torchrun or accelerate
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    if launched:
+        os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))  # what accelerate goes by
     group = InitProcessGroupKwargs(backend=backend, timeout=PATIENCE)
     accelerator = Accelerator(
         mixed_precision=settings.mixed_precision,

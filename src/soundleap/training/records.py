@@ -28,6 +28,11 @@ FREE = (
     "learning_rate",
     "final_learning_rate",
     "tracker",
+    "keep_checkpoints",
+    "max_skipped",
+    "accumulation",
+    "gradient_checkpointing",
+    "shard",
 )
 """Settings that may change when a run goes on."""
 
@@ -71,28 +76,26 @@ class Stats:
             write_text_atomically(self.path, text)
         self._seconds_before = float(self.lines[-1]["seconds"]) if self.lines else 0.0
 
-    def add(self, iteration: int, seconds: float, stats: Mapping[str, Tensor]) -> dict[str, float]:
-        """Write a line and return its scalars; `seconds` counts from the start of this process.
-
-        Raises:
-            NotFiniteError: if a scalar is NaN or infinite.
-        """
-        values = check_stats(iteration, stats)
+    def add(self, iteration: int, seconds: float, values: Mapping[str, float]) -> None:
+        """Write a line; `seconds` counts from the start of this process."""
         total = round(self._seconds_before + seconds, 1)
         line: dict[str, float] = {"iteration": iteration, "seconds": total, **values}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.lines.append(line)
-        return values
 
 
-def check_stats(iteration: int, stats: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return scalars as numbers.
+def check_stats(
+    iteration: int, stats: Mapping[str, Tensor], *, skipped: bool = False
+) -> dict[str, float]:
+    """Return scalars as numbers; of a step that was skipped those that are finite.
 
     Raises:
-        NotFiniteError: if one is NaN or infinite.
+        NotFiniteError: if one is NaN or infinite although the step was not skipped.
     """
     values = {name: float(value) for name, value in stats.items()}
+    if skipped:
+        return {name: value for name, value in values.items() if math.isfinite(value)}
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
         raise not_finite(", ".join(bad), iteration)

@@ -13,7 +13,6 @@ from soundleap.data.source import open_source
 from soundleap.diffusion.denoisers import NetworkDenoiser, Prediction
 from soundleap.diffusion.schedules import NoiseSchedule
 from soundleap.models.dit import DiT, DiTConfig
-from soundleap.models.store import save_module
 from soundleap.training.batches import Batches, LatentBatch
 from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.objectives import DiffusionObjective, TimedDraws
@@ -22,6 +21,8 @@ from soundleap.training.optimise import adamw, descend_in_parts
 from soundleap.training.previews import Preview, preview
 from soundleap.training.processes import make_accelerator
 from soundleap.training.settings import STRICT, ScaleSettings
+from soundleap.training.sharding import place, write_module
+from soundleap.training.skips import Inspection
 from soundleap.training.sound_parts import SoundParts
 
 
@@ -55,6 +56,8 @@ class TeacherSettings(ScaleSettings):
     def faults(self) -> list[str]:
         """Also refuse a weighting that is none."""
         found = super().faults()
+        if self.shard == "teacher":
+            found.append("shard is 'teacher', but no frozen teacher takes part; allowed: none, all")
         if not self.weighting_gamma > 0:
             found.append(f"weighting_gamma is {self.weighting_gamma:g}; it must be above 0")
         return found
@@ -82,9 +85,12 @@ class TeacherStory:
             prediction=settings.prediction,
         )
         torch.manual_seed(settings.seed)
-        self.network = DiT(self.config).to(self.device)
+        self.network = DiT(self.config)
+        self.network.checkpoint_gradients(settings.gradient_checkpointing)
         self.average = make_ema(self.network)
         self.modules: dict[str, nn.Module] = {"network": self.network, "average": self.average}
+        for network in self.modules.values():
+            place(network, self.accelerator, sharded=settings.shard == "all")
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "network": adamw(self.network, settings)
         }
@@ -126,6 +132,13 @@ class TeacherStory:
             settings.weighting_gamma,
         )
 
+    def inspect(self, iteration: int, generator: torch.Generator) -> Inspection:
+        """Return batch and draws of an iteration."""
+        batch = self.batches(iteration, generator)
+        draws = self._objective(self.network).draw(batch.x_0, generator)
+        facts = {"indices": batch.indices, "captions": batch.words}
+        return Inspection.of(facts, x_0=batch.x_0, mask=batch.mask, text=batch.text, draws=draws)
+
     def snapshot(self, iteration: int, folder: Path) -> None:
         """Write the held-out loss, and sounds for the preview prompts."""
         value = self.heldout_loss()
@@ -156,4 +169,5 @@ class TeacherStory:
 
     def export(self, folder: Path) -> None:
         """Write the averaged network."""
-        save_module(folder / "teacher.safetensors", self.average, asdict(self.config))
+        path = folder / "teacher.safetensors"
+        write_module(path, self.average, asdict(self.config), self.accelerator)

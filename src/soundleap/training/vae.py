@@ -29,6 +29,7 @@ from soundleap.training.ema import make_ema, update_ema, warm_decay
 from soundleap.training.optimise import adamw, descend_in_parts
 from soundleap.training.processes import make_accelerator
 from soundleap.training.settings import STRICT, RunSettings
+from soundleap.training.skips import Inspection
 
 MEASURED_CROPS = 64
 """Crops that normalisation, scale and held-out error are measured on."""
@@ -139,9 +140,7 @@ class VAEStory:
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Take one step on a batch of random crops."""
         settings = self.settings
-        mel = self._mels(self.pool, settings.batch_size, generator)
-        latents = settings.crop_frames // settings.patch_frames
-        noise = torch.randn(len(mel), settings.channels, latents, generator=generator)
+        mel, noise = self._draw(generator)
 
         def losses(items: slice) -> dict[str, Tensor]:
             with self.accelerator.autocast():
@@ -158,6 +157,17 @@ class VAEStory:
         )
         update_ema(self.average, self.vae, warm_decay(settings.ema, iteration), step.applied)
         return step.report(len(mel))
+
+    def inspect(self, iteration: int, generator: torch.Generator) -> Inspection:
+        """Return crops and noise of an iteration."""
+        mel, noise = self._draw(generator)
+        return Inspection.of({}, mel=mel, noise=noise)
+
+    def _draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        settings = self.settings
+        mel = self._mels(self.pool, settings.batch_size, generator)
+        latents = settings.crop_frames // settings.patch_frames
+        return mel, torch.randn(len(mel), settings.channels, latents, generator=generator)
 
     @torch.no_grad()
     def snapshot(self, iteration: int, folder: Path) -> None:

@@ -22,6 +22,7 @@ from soundleap.training.losses import SpectralLoss, discriminator_loss, feature_
 from soundleap.training.optimise import Step, adamw, descend
 from soundleap.training.processes import make_accelerator
 from soundleap.training.settings import STRICT, RunSettings
+from soundleap.training.skips import Inspection
 
 BETAS = (0.8, 0.99)
 
@@ -78,8 +79,7 @@ class VocoderStory:
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
         """One step of the discriminator (once it has begun) and one of the vocoder."""
         settings = self.settings
-        samples = settings.crop_frames * self.config.mel.hop_length
-        real = self.pool.crops(settings.batch_size, samples, generator).to(self.device)
+        real = self._crops(generator)
         mel = self._input_mel(self.front_end(real), generator)
         fake = self._synthesise(self.vocoder, mel, generator)
         stats: dict[str, Tensor] = {}
@@ -99,6 +99,14 @@ class VocoderStory:
         update_ema(self.average, self.vocoder, warm_decay(settings.ema, iteration), step.applied)
         stats["skipped"] = 1 - (step.applied if moved is None else step.applied * moved)
         return {**stats, "clips": torch.tensor(len(real))}
+
+    def inspect(self, iteration: int, generator: torch.Generator) -> Inspection:
+        """Return the sounds of an iteration."""
+        return Inspection.of({}, waveforms=self._crops(generator))
+
+    def _crops(self, generator: torch.Generator) -> Tensor:
+        samples = self.settings.crop_frames * self.config.mel.hop_length
+        return self.pool.crops(self.settings.batch_size, samples, generator).to(self.device)
 
     def _input_mel(self, mel: Tensor, generator: torch.Generator) -> Tensor:
         """Pass most items through the codec, with a little noise on the latents."""
