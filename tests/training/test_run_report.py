@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,30 @@ def test_tensorboard(tmp_path: Path) -> None:
     assert sound.encoded_audio_string.startswith(b"RIFF")
     assert sound.sample_rate == 16000
     assert found.Images(tags["images"][0])[0].encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))
+    pytest.importorskip("trackio")
+    run = tmp_path / "run"
+    run.mkdir()
+    report = RunReport(settings_of(run, tracker="trackio"), run, 0, progress=False)
+    tell(run, report, (10, 20))
+    report.end(20, finished=True)
+    with sqlite3.connect(tmp_path / "store" / "soundleap.db") as store:
+        rows = store.execute("SELECT metrics FROM metrics WHERE run_name = ?", (run_name(run),))
+        told = [json.loads(row[0]) for row in rows]
+    assert [line["loss"] for line in told if "loss" in line] == [0.1, 0.05]
+    assert len(list((tmp_path / "store").rglob("*.wav"))) == 4
+
+
+def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    report = RunReport(settings_of(tmp_path, tracker="wandb"), tmp_path, 0, progress=False)
+    tell(tmp_path, report, (10,))
+    report.end(10, finished=True)
+    files = list((tmp_path / "wandb").glob("offline-run-*"))
+    assert len(files) == 1
+    assert len(list(files[0].rglob("*.wav"))) == len(list(files[0].rglob("*.png"))) == 2
+    assert len(list(files[0].glob("*.wandb"))) == 1

@@ -143,7 +143,7 @@ class Wandb:
 
     def close(self) -> None:
         """Write what is left."""
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 _TRACKERS: dict[str, Callable[[RunSettings, Path, int], Tracker]] = {
