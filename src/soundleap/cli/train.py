@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from soundleap.training.settings import Settings
 
 app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Train codec, vocoder or teacher."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Train codec, vocoder, teacher or text-audio model.",
 )
 
 UNFINISHED = 75
@@ -68,6 +70,18 @@ def teacher(
     _run(TeacherStory(settings, progress=not quiet), progress=not quiet)
 
 
+@app.command()
+def clap(
+    preset: Preset, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
+) -> None:
+    """Train the text-audio model (rewards, --best-of, search); the same command resumes."""
+    prepare_process(dry_run=dry_run, quiet=quiet, keep_memory=False)  # lengths vary too much
+    from soundleap.training.clap import ClapSettings, ClapStory
+
+    settings = resolve(ClapSettings, preset, overrides, dry_run=dry_run)
+    _run(ClapStory(settings, progress=not quiet), progress=not quiet)
+
+
 def distill(
     preset: Preset, overrides: Overrides = None, dry_run: DryRun = False, quiet: Quiet = False
 ) -> None:
@@ -79,15 +93,15 @@ def distill(
     _run(DistillationStory(settings, progress=not quiet), progress=not quiet)
 
 
-def prepare_process(*, dry_run: bool, quiet: bool) -> None:
-    """Set up the log, and the allocator for long work."""
+def prepare_process(*, dry_run: bool, quiet: bool, keep_memory: bool = True) -> None:
+    """Set up the log, and unless told otherwise the allocator for long work."""
     import logging
 
     from soundleap.training.memory import keep_freed_memory
 
     logging.basicConfig(format="soundleap: %(message)s")
     logging.getLogger("soundleap").setLevel(logging.WARNING if quiet else logging.INFO)
-    if not dry_run:
+    if keep_memory and not dry_run:
         keep_freed_memory()
 
 

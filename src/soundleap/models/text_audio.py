@@ -116,8 +116,11 @@ class TextAudioModel(nn.Module):
         return self._encoder.to(self.device)
 
     def mel(self, waveform: Tensor) -> Tensor:
-        """Give the log-mel ``[B, M, F]`` of ``waveform [B, S]``, at least one frame long."""
-        missing = max(0, self.config.mel.hop_length - waveform.shape[-1])
+        """Give the log-mel ``[B, M, F]`` of ``waveform [B, S]``.
+
+        Sounds that are shorter than one transform are followed by silence up to its length.
+        """
+        missing = max(0, self.config.mel.n_fft - waveform.shape[-1])
         return self.front_end(nn.functional.pad(waveform, (0, missing)))
 
     def audio(self, mel: Tensor, mask: Tensor | None = None) -> Tensor:
