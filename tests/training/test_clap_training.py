@@ -88,6 +88,12 @@ def test_a_toy_set_is_learnt(toy: Toy, cache: str, tmp_path: Path) -> None:
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
+def test_a_step_can_be_looked_at(toy: Toy, cache: str, tmp_path: Path) -> None:
+    story = ClapStory(make_settings(toy, cache, tmp_path), progress=False)
+    found = story.inspect(3, generator_for(0, 3))
+    assert found.tensors["batch.mel"].shape[0] == len(found.facts["captions"]) == 8
+
+
 def test_the_command_trains_the_tiny_preset(toy: Toy, cache: str, tmp_path: Path) -> None:
     words = [f"run_dir={tmp_path}", f"cache={cache}", f"manifests=[{toy.manifest}]"]
     command = ["train", "clap", "tiny-clap", *words, f"codec={toy.codec}", "threads=1", "--quiet"]

@@ -23,6 +23,7 @@ from soundleap.training.optimise import adamw, descend
 from soundleap.training.processes import make_accelerator
 from soundleap.training.retrieval import Heldout
 from soundleap.training.settings import STRICT, RunSettings
+from soundleap.training.skips import Inspection
 
 MEASURED_CLIPS = 512
 """Clips that mean and deviation of the input are measured on."""
@@ -154,12 +155,7 @@ class ClapStory:
 
     def step(self, iteration: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Take one step on a batch of clips and mixtures."""
-        settings = self.settings
-        codec = None if self.codec is None else (self.codec, settings.codec_share)
-        frames = (settings.min_frames, settings.max_frames)
-        batch = self.data.draw(
-            settings.batch_size, settings.mixture_share, frames, codec, generator
-        )
+        settings, batch = self.settings, self._draw(generator)
         losses = self._losses(batch)
         loss = losses["loss"].mean()
         step = descend(
@@ -171,6 +167,18 @@ class ClapStory:
         scale = self.model.scale_log.detach().exp()
         found = losses["found"].mean()
         return {**step.report(len(batch.mask)), "found": found, "scale": scale}
+
+    def inspect(self, iteration: int, generator: torch.Generator) -> Inspection:
+        """Return an iteration's sounds and captions."""
+        batch = self._draw(generator)
+        captions = [self.data.texts[int(i)] for i in batch.texts]
+        return Inspection.of({"captions": captions}, batch=batch)
+
+    def _draw(self, generator: torch.Generator) -> ClapBatch:
+        settings = self.settings
+        codec = None if self.codec is None else (self.codec, settings.codec_share)
+        frames = (settings.min_frames, settings.max_frames)
+        return self.data.draw(settings.batch_size, settings.mixture_share, frames, codec, generator)
 
     def _losses(self, batch: ClapBatch) -> dict[str, Tensor]:
         pooled = self.pooled[batch.texts].to(self.device)
