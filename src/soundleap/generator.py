@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from soundleap.adapters import AdapterSource
 from soundleap.bundle_schema import NetworkName
 from soundleap.errors import check_range
 from soundleap.output import Result
@@ -31,16 +32,18 @@ class Generator:
         dtype: str | None = None,
         max_batch_size: int | None = None,
         low_memory: bool = False,
+        adapters: Iterable[AdapterSource] = (),
     ) -> None:
         """Load a model.
 
         Args:
             source: as for `TextToAudio.from_pretrained`, or a loaded pipeline (which keeps its own
-                device and dtype).
+                device, dtype and adapters).
             device: "auto" takes a CUDA device where there is one, else the CPU.
             dtype: "float32" (None) or "bfloat16"; see `TextToAudio`.
             max_batch_size: most samples that are made at once; None takes 1 on a CPU, else 8.
             low_memory: keep in memory only the part at work; see `TextToAudio`.
+            adapters: see `TextToAudio.load_adapters`.
 
         Raises:
             InputError: for a value that is not allowed.
@@ -52,7 +55,7 @@ class Generator:
             source
             if isinstance(source, TextToAudio)
             else TextToAudio.from_pretrained(
-                source, device=device, dtype=dtype, low_memory=low_memory
+                source, device=device, dtype=dtype, low_memory=low_memory, adapters=adapters
             )
         )
         kind = self.pipeline.device.type

@@ -12,6 +12,7 @@ from soundleap.bundle import Bundle, check_fit
 from soundleap.bundle_schema import NetworkName
 
 if TYPE_CHECKING:
+    from soundleap.adapters import UsedAdapters
     from soundleap.models.codec import Codec
     from soundleap.models.seams import Network, Text
 
@@ -30,6 +31,7 @@ class LoadedParts:
 
     Attributes:
         low_memory: keep only what the stage at work needs; every call loads anew.
+        adapters: merged into networks when these are loaded; None for none.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class LoadedParts:
         self._text: Text | None = None
         self._networks: dict[NetworkName, Network] = {}
         self._outline: Codec | None = None
+        self.adapters: UsedAdapters | None = None
 
     @property
     def codec(self) -> Codec:
@@ -90,8 +93,15 @@ class LoadedParts:
             if self._text is not None:
                 needed["text_dim"] = self._text.dim
             check_fit(f"the {name} of {self.bundle.folder}", network, needed)
+            if self.adapters is not None:
+                self.adapters.merge_into(network, name)
             self._networks[name] = network.to(self.device)
         return self._networks[name]
+
+    def use_adapters(self, adapters: UsedAdapters | None) -> None:
+        """Merge other adapters from now on; networks are loaded anew."""
+        self.adapters = adapters
+        self._networks.clear()
 
     def done_with_text(self) -> None:
         """Drop the text encoder if memory is low."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from soundleap._version import __version__
+from soundleap.adapters import AdapterSource, UsedAdapters
 from soundleap.batch import Batch, check_tokens
 from soundleap.bundle import Bundle
-from soundleap.bundle_schema import CARD_NAME, Description, NetworkName, TeacherSolver
-from soundleap.bundle_writer import BundleParts, save_bundle
+from soundleap.bundle_schema import NetworkName, TeacherSolver
 from soundleap.device import find_device
 from soundleap.diffusion.sampling import SampleCallback
-from soundleap.errors import InputError, unknown_name
+from soundleap.errors import unknown_name
 from soundleap.output import AudioOutput, scale_down
 from soundleap.parts import LoadedParts
 from soundleap.plans import timesteps_of
@@ -50,6 +50,7 @@ class TextToAudio:
         device: str | torch.device = "auto",
         dtype: str | None = None,
         low_memory: bool = False,
+        adapters: Iterable[AdapterSource] = (),
     ) -> None:
         """Open a model; its parts are loaded when they are first needed.
 
@@ -60,9 +61,11 @@ class TextToAudio:
                 they stand it.
             low_memory: keep in memory only the part at work: text encoder, then network, then
                 codec. Every call loads them anew.
+            adapters: see `load_adapters`.
 
         Raises:
-            InputError: for a device that is not there or an unknown dtype.
+            InputError: for a device that is not there, an unknown dtype or a weight out of range.
+            AdapterError: if an adapter can't be read or was made for another model.
         """
         dtype = dtype or "float32"
         if dtype not in DTYPES:
@@ -72,6 +75,7 @@ class TextToAudio:
         self.dtype = dtype
         half = DTYPES[dtype] is not None
         self.parts = LoadedParts(bundle, find_device(device), low_memory, half)
+        self.load_adapters(adapters)
 
     @classmethod
     def from_pretrained(
@@ -81,6 +85,7 @@ class TextToAudio:
         device: str | torch.device = "auto",
         dtype: str | None = None,
         low_memory: bool = False,
+        adapters: Iterable[AdapterSource] = (),
     ) -> TextToAudio:
         """Load a model.
 
@@ -90,12 +95,40 @@ class TextToAudio:
             device: "auto" takes a CUDA device where there is one, else the CPU.
             dtype: "float32" (None) or "bfloat16"; see `TextToAudio`.
             low_memory: keep in memory only the part at work; see `TextToAudio`.
+            adapters: own sounds of `soundleap finetune`; see `load_adapters`.
 
         Raises:
             InputError: for an unknown name, device or dtype.
             BundleError: if the model is missing, damaged or made by a newer version.
         """
-        return cls(open_model(source), device=device, dtype=dtype, low_memory=low_memory)
+        bundle = open_model(source)
+        return cls(bundle, device=device, dtype=dtype, low_memory=low_memory, adapters=adapters)
+
+    def load_adapters(
+        self, adapters: Iterable[AdapterSource], *, any_base: bool = False
+    ) -> TextToAudio:
+        """Use these adapters, instead of those before, from now on; returns itself.
+
+        They are merged into the networks when these are loaded: sampling takes no longer.
+
+        Args:
+            adapters: files of `soundleap finetune`, each as a path, ``"FILE:WEIGHT"`` or ``(path,
+                weight)``; weights from -4 to 4, 1 where none is given. An empty list leaves the
+                model as it is.
+            any_base: accept adapters made for other weights than this model's.
+
+        Raises:
+            InputError: for a weight out of range, or an adapter that is given twice.
+            AdapterError: if an adapter can't be read or was made for another model.
+        """
+        used = UsedAdapters(adapters, self.manifest, any_base=any_base)
+        self.parts.use_adapters(used if used.each else None)
+        return self
+
+    @property
+    def adapters(self) -> list[dict[str, Any]]:
+        """Names, hashes and weights of the adapters in use."""
+        return [] if self.parts.adapters is None else self.parts.adapters.facts()
 
     @property
     def device(self) -> torch.device:
@@ -123,31 +156,15 @@ class TextToAudio:
     def save_pretrained(self, folder: str | Path) -> Bundle:
         """Write the model, as it is in memory, into a new folder in the types it came in.
 
+        Adapters are merged into it for good, and named in its provenance.
+
         Raises:
             InputError: if the folder exists and is not empty, or the model runs in bfloat16.
             BundleError: if it can't be written.
         """
-        if DTYPES[self.dtype] is not None:
-            raise InputError(f"this model runs in {self.dtype}; load it as float32 to save it")
-        networks = {name: self.network(name) for name in self.manifest.networks}
-        stored = self.manifest.parts
-        names = ("codec", "vocoder", *networks)
-        card = self.bundle.folder / CARD_NAME
-        return save_bundle(
-            folder,
-            BundleParts(
-                self.codec,
-                networks.get("student"),
-                networks.get("teacher"),
-                self.bundle.text_folder,
-            ),
-            Description(
-                **{name: getattr(self.manifest, name) for name in Description.model_fields}
-            ),
-            model_card=card.read_text(encoding="utf-8") if card.exists() else None,
-            dtypes={name: getattr(stored, name).dtype for name in names},
-            kind=self.manifest.kind,
-        )
+        from soundleap.saving import save_pipeline
+
+        return save_pipeline(self, folder)
 
     def to(self, device: str | torch.device) -> TextToAudio:
         """Move everything to a device; returns itself."""
@@ -252,13 +269,15 @@ class TextToAudio:
         """
         batch = Batch(self.parts, samples, DTYPES[self.dtype])
         audios = batch.run(callback_on_step_end)
-        facts = {
+        facts: dict[str, Any] = {
             "model": self.manifest.name,
             "model_version": self.manifest.version,
             "model_fingerprint": self.manifest.fingerprint,
             "dtype": self.dtype,
             "device": self.device.type,
         }
+        if self.parts.adapters is not None:
+            facts["adapters"] = self.parts.adapters.facts(samples[0].network)
         scaled = [scale_down(audio) for audio in audios]
         metadata = [
             {
@@ -274,5 +293,7 @@ class TextToAudio:
         return [audio for audio, _ in scaled], metadata, batch.stages.seconds
 
     def _check(self, sample: Sample) -> None:
+        if self.parts.adapters is not None:
+            self.parts.adapters.check_used(sample.network)
         check_tokens(sample, self.text_encoder)
         timesteps_of(sample, self.manifest)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from soundleap.adapters import check_weight
 from soundleap.errors import AdapterError, InputError
 from soundleap.models.concat_dit import ConcatDiT, ConcatDiTConfig
 from soundleap.models.dit import DiT, DiTConfig
@@ -17,7 +18,6 @@ from soundleap.models.lora import (
     Adapter,
     AdapterInfo,
     apply_adapters,
-    check_weight,
     read_adapter,
     write_adapter,
 )

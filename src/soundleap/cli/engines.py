@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from soundleap.errors import InputError, unknown_name
 
 if TYPE_CHECKING:
+    from soundleap.adapters import AdapterSource, UsedAdapters
     from soundleap.bundle import Bundle
     from soundleap.generator import Generator
     from soundleap.onnx.engine import OnnxGenerator
@@ -43,10 +45,38 @@ def open_for(engine: str | None, model: str | None) -> Opened:
     )
 
 
+def used_adapters(
+    bundle: Opened, adapters: Iterable[AdapterSource], *, force: bool = False
+) -> UsedAdapters | None:
+    """Read the adapters that were asked for and check that they fit; None where there are none.
+
+    Raises:
+        InputError: for a weight out of range, or an exported model.
+        AdapterError: if one can't be read or was made for another model (unless forced).
+    """
+    asked = list(adapters)
+    if not asked:
+        return None
+    from soundleap.adapters import UsedAdapters
+    from soundleap.onnx.folder import OnnxFolder
+
+    if isinstance(bundle, OnnxFolder):
+        raise InputError(
+            "the engine onnx takes no adapters; save the model with them merged "
+            "(TextToAudio.save_pretrained), and export that"
+        )
+    return UsedAdapters(asked, bundle.manifest, any_base=force)
+
+
 def make_generator(
-    bundle: Opened, *, device: str, dtype: str | None, low_memory: bool
+    bundle: Opened,
+    *,
+    device: str,
+    dtype: str | None,
+    low_memory: bool,
+    adapters: UsedAdapters | None = None,
 ) -> Generator | OnnxGenerator:
-    """Make the generator for an opened model.
+    """Make the generator for an opened model, with adapters of `used_adapters`.
 
     Raises:
         InputError: for a value that the engine does not take.
@@ -58,6 +88,7 @@ def make_generator(
         from soundleap.pipeline import TextToAudio
 
         pipeline = TextToAudio(bundle, device=device, dtype=dtype, low_memory=low_memory)
+        pipeline.parts.use_adapters(adapters)
         return Generator(pipeline)
     from soundleap.onnx.engine import OnnxGenerator
 

@@ -10,6 +10,7 @@ import typer
 from soundleap.errors import InputError
 
 if TYPE_CHECKING:
+    from soundleap.adapters import AdapterSource
     from soundleap.cli.engines import Opened
     from soundleap.requests import Request
 
@@ -39,6 +40,10 @@ def generate(
     teacher: Annotated[bool, typer.Option("--teacher", help="Use the slow teacher.")] = False,
     model: Annotated[
         str | None, typer.Option(help="Name, folder or hub id (see `soundleap models`).")
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="FILE[:WEIGHT] of `soundleap finetune`; may be repeated."),
     ] = None,
     engine: Annotated[
         str | None, typer.Option(help="torch or onnx.  [default: what the model folder is for]")
@@ -81,14 +86,15 @@ def generate(
         Path | None, typer.Option("--from", help="Repeat the sound of a generated file.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="With --from: allow another model.")
+        bool, typer.Option("--force", help="Allow another model than --from's or --adapter's.")
     ] = False,
 ) -> None:
     """Make sounds from text.
 
-    Every file carries its settings (see `soundleap show`); `--from FILE` makes the same again.
+    Every file carries its settings (see `soundleap show`); `--from FILE` makes the same again, with
+    the same `--adapter FILE` where there were any.
     """
-    from soundleap.cli.engines import open_for
+    from soundleap.cli.engines import open_for, used_adapters
     from soundleap.requests import Request, complete_all, spread_seeds
     from soundleap.ways import with_structure
 
@@ -105,6 +111,7 @@ def generate(
     }
     given = {name: value for name, value in settings.items() if value is not None}
     texts = prompts or []
+    adapters: list[AdapterSource] = [*(adapter or [])]
     if from_file is not None:
         others = [
             *given,
@@ -114,7 +121,7 @@ def generate(
         ]
         _refuse_others(texts, prompts_file, others)
         bundle = open_for(engine, model)
-        requests, made_with = _repeated(from_file, bundle, force)
+        requests, made_with, adapters = _repeated(from_file, bundle, force, adapters)
         dtype = dtype or made_with
     else:
         common = Request("", **given)  # pyright: ignore[reportArgumentType]
@@ -127,18 +134,22 @@ def generate(
         bundle = open_for(engine, model)
         requests = with_structure(requests, structure, bundle.manifest.sampling)
     samples = complete_all(requests, bundle.manifest)  # before torch; tokens are counted later
+    used = used_adapters(bundle, adapters, force=force)
     if shard is not None:
         from soundleap.cli.offline import folder_for, make_missing
 
         folder = folder_for(
             samples, output, shard, bundle, audio_format=audio_format,
-            metadata=not no_metadata, dtype=dtype,
+            metadata=not no_metadata, dtype=dtype, adapters=used,
         )  # fmt: skip
         with folder:
-            make_missing(folder, bundle, quiet, device=device, dtype=dtype, low_memory=low_memory)
+            make_missing(
+                folder, bundle, quiet, device=device, dtype=dtype, low_memory=low_memory,
+                adapters=used,
+            )  # fmt: skip
         return
     writer = _Writer(requests, output, audio_format, overwrite, spectrogram, not no_metadata, quiet)
-    writer.run(bundle, device=device, dtype=dtype, low_memory=low_memory)
+    writer.run(bundle, device=device, dtype=dtype, low_memory=low_memory, adapters=used)
 
 
 class _Writer:
@@ -211,13 +222,18 @@ def _refuse_others(texts: list[str], prompts_file: Path | None, given: list[str]
         raise InputError(f"--from repeats a file as it is; leave out: {', '.join(others)}")
 
 
-def _repeated(path: Path, bundle: Opened, force: bool) -> tuple[list[Request], str | None]:
+def _repeated(
+    path: Path, bundle: Opened, force: bool, adapters: list[AdapterSource]
+) -> tuple[list[Request], str | None, list[AdapterSource]]:
+    from soundleap.adapters import repeated_adapters
     from soundleap.cli.jobs import check_same_model, repeat_request
 
     request, metadata = repeat_request(path)
     if not force:
         check_same_model(path, metadata, bundle.manifest)
-    return [request], metadata.get("dtype")
+    if adapters or metadata.get("adapters"):
+        adapters = repeated_adapters(path, metadata, adapters)
+    return [request], metadata.get("dtype"), adapters
 
 
 def _requests(texts: list[str], prompts_file: Path | None, common: Request) -> list[Request]:

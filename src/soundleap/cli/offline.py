@@ -17,6 +17,7 @@ from soundleap.requests import Request, Sample
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from soundleap.adapters import UsedAdapters
     from soundleap.cli.engines import Opened
 
 
@@ -57,11 +58,16 @@ def folder_for(
     metadata: bool,
     dtype: str | None,
     threads: int | None = None,
+    adapters: UsedAdapters | None = None,
 ) -> OfflineFolder:
     """Plan the folder of a shard; errors as for `OfflineFolder` and `Shard.parse`."""
     if Path(output).suffix and not Path(output).is_dir() and not output.endswith("/"):
         raise InputError(f"{output} looks like a file; a list in shards needs a folder (end in /)")
-    settings = {"dtype": dtype, "engine": type(bundle).__name__, "threads": threads}
+    settings: dict[str, Any] = {
+        "dtype": dtype, "engine": type(bundle).__name__, "threads": threads
+    }  # fmt: skip
+    if adapters is not None:
+        settings["adapters"] = adapters.facts()
     return OfflineFolder(
         samples,
         output,

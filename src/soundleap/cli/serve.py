@@ -17,6 +17,10 @@ def serve(
             help="Name, folder or hub id; several may be given, the first one is the default."
         ),
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="FILE[:WEIGHT] of `soundleap finetune`, for the first model."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8765,
     workers: Annotated[int, typer.Option(help="Processes for each model.")] = 1,
@@ -81,6 +85,8 @@ def serve(
         raise InputError(
             f"{error.name} is not installed; serving needs `pip install 'soundleap[serve]'`"
         ) from None
+    from soundleap.adapters import parse_adapter
+
     names = (*(allowed_host or ()), *LOOPBACK) if is_loopback(host) else tuple(allowed_host or ())
     settings = ServerSettings(
         models=tuple(model or ("default",)),
@@ -88,6 +94,10 @@ def serve(
         device=device,
         dtype=dtype,
         low_memory=low_memory,
+        adapters=tuple(
+            (one.path, 1.0 if one.weight is None else one.weight)
+            for one in map(parse_adapter, adapter or ())
+        ),
         max_batch_size=max_batch_size,
         batch_window_in_s=batch_window / 1000.0,
         max_queue=max_queue,

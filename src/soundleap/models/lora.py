@@ -10,7 +10,7 @@ Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021), se
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
@@ -22,11 +22,10 @@ from torch import Tensor, nn
 
 from soundleap.bundle import hash_file
 from soundleap.bundle_schema import FileHash, NetworkName, Strict
-from soundleap.errors import AdapterError, InputError, check_range
+from soundleap.errors import AdapterError
 from soundleap.models.tensor_file import write_tensors
 
 SUFFIX_A, SUFFIX_B = ".lora_A.weight", ".lora_B.weight"
-LOWEST_WEIGHT, HIGHEST_WEIGHT = -4.0, 4.0
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -141,26 +140,6 @@ def read_adapter(path: str | Path) -> Adapter:
     except (OSError, SafetensorError, ValueError) as error:
         raise AdapterError(f"can't read adapter {path}: {error}") from None
     return Adapter(info, _pairs(path, info, tensors), hash_file(path), path)
-
-
-def adapter_facts(adapters: Iterable[tuple[Adapter, float]]) -> list[dict[str, Any]]:
-    """Give what a sound's metadata should tell of the adapters: name, hash and weight."""
-    return [
-        {"name": adapter.info.name, "sha256": adapter.file.sha256, "weight": weight}
-        for adapter, weight in adapters
-    ]
-
-
-def check_weight(weight: object) -> float:
-    """Return an adapter's weight as a number.
-
-    Raises:
-        InputError: unless it is a number from -4 to 4.
-    """
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise InputError(f"an adapter's weight is {weight!r}; give a number")
-    check_range("an adapter's weight", weight, LOWEST_WEIGHT, HIGHEST_WEIGHT)
-    return float(weight)
 
 
 @torch.no_grad()

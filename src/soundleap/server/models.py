@@ -7,10 +7,12 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+from soundleap.adapters import UsedAdapters
 from soundleap.bundle import Bundle
 from soundleap.bundle_schema import NetworkName, TeacherSolver
 from soundleap.errors import BundleError, InputError
@@ -70,6 +72,7 @@ class ServedModel:
             low_memory=settings.low_memory,
             max_batch_size=settings.max_batch_size,
             threads=threads,
+            adapters=settings.adapters,
         )
         self.dispatcher = Dispatcher(self.id, options, settings, metrics, changed)
         self.dispatcher.start()
@@ -123,7 +126,7 @@ def served_models(settings: ServerSettings) -> dict[str, ServedModel]:
 
     Raises:
         InputError: if two have the same id.
-        BundleError: if one is missing or not valid.
+        BundleError: if one, or an adapter, is missing or not valid.
     """
     models: dict[str, ServedModel] = {}
     for source in settings.models:
@@ -135,7 +138,10 @@ def served_models(settings: ServerSettings) -> dict[str, ServedModel]:
                 if id in models
                 else f"model {id!r} must come first: requests that name none get it"
             )
-        models[id] = ServedModel(id, source, settings)
+        own = replace(settings, adapters=()) if models else settings
+        models[id] = ServedModel(id, source, own)
+        if own.adapters and (bundle := models[id].bundle) is not None:
+            UsedAdapters(own.adapters, bundle.manifest)
     return models
 
 

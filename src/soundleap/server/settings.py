@@ -24,6 +24,7 @@ class ServerSettings:
         device: "auto" takes a CUDA device where there is one, else the CPU.
         dtype: "float32" (None) or "bfloat16".
         low_memory: keep in memory only the part at work.
+        adapters: files and weights, merged into the first model.
         max_batch_size: most sounds made at once; None takes 1 on a CPU, else 8.
         batch_window_in_s: how long to wait for more sounds that can share a batch.
         max_queue: most sounds that wait, for each model.
@@ -51,6 +52,7 @@ class ServerSettings:
     device: str = "auto"
     dtype: str | None = None
     low_memory: bool = False
+    adapters: tuple[tuple[Path, float], ...] = ()
     max_batch_size: int | None = None
     batch_window_in_s: float = 0.005
     max_queue: int = 64

@@ -44,6 +44,7 @@ class WorkerOptions:
         low_memory: see `Generator`.
         max_batch_size: see `Generator`.
         threads: of torch in a process of its own; None leaves them as they are.
+        adapters: files and weights; see `TextToAudio.load_adapters`.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class WorkerOptions:
     low_memory: bool = False
     max_batch_size: int | None = None
     threads: int | None = None
+    adapters: tuple[tuple[Path, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def _load(pipe: Connection, options: WorkerOptions) -> Generator | None:
             dtype=options.dtype,
             low_memory=options.low_memory,
             max_batch_size=options.max_batch_size,
+            adapters=options.adapters,
         )
         generator.warm_up()
     except SoundleapError as error:
