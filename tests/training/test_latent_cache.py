@@ -12,6 +12,7 @@ import torch
 from toy_runs import Toy
 
 from soundleap.data.latents import LatentCache
+from soundleap.data.text_states import state_key
 from soundleap.errors import InputError
 from soundleap.models.latent_codecs import load_latent_codec
 from soundleap.models.text import TextEncoder
@@ -93,3 +94,59 @@ def test_latents_are_those_of_the_codec(toy: Toy) -> None:
 def test_a_folder_without_latents(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no latents; run `soundleap data cache` first"):
         LatentCache(tmp_path)
+
+
+def test_a_second_cache_encodes_no_caption_again(
+    copied: CacheSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shared = str(tmp_path / "shared")
+    one = replace(copied, run_dir=str(tmp_path / "one"), text_states=shared)
+    first = make_cache(one, progress=False)
+    assert first.captions_encoded == len(words_of(tmp_path / "one"))
+    assert first.captions_reused == 0
+    two = replace(one, run_dir=str(tmp_path / "two"), seed=5, mixtures=0)
+    second = make_cache(two, progress=False)
+    assert second.captions_encoded == len(words_of(tmp_path / "two") - words_of(tmp_path / "one"))
+    assert second.captions_reused == len(words_of(tmp_path / "two")) - second.captions_encoded > 0
+    assert make_cache(two, progress=False).captions_reused == 0  # nothing was missing
+    states, others = (LatentCache(tmp_path / name) for name in ("one", "two"))
+    for caption in sorted(words_of(tmp_path / "one") & words_of(tmp_path / "two")):
+        a, b = (c.text([index_of(c, caption)]).embeds for c in (states, others))
+        assert torch.equal(a, b), caption
+    for path in Path(shared).rglob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:100])
+    three = replace(one, run_dir=str(tmp_path / "three"))
+    assert make_cache(three, progress=False) == first
+    assert "can't be read and are made anew" in caplog.text
+    assert texts(tmp_path / "three") == texts(tmp_path / "one")
+
+
+def test_text_states_are_not_shared_where_that_is_not_wanted(
+    copied: CacheSettings, tmp_path: Path
+) -> None:
+    settings = replace(copied, run_dir=str(tmp_path / "a" / "cache"), text_states="none")
+    assert make_cache(settings, progress=False).captions_reused == 0
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["cache"]
+
+
+def test_states_are_kept_by_what_the_encoder_reads() -> None:
+    keys = {
+        state_key("rain", None),
+        state_key("rain", ""),
+        state_key("rain", "x"),
+        state_key("", ""),
+    }
+    assert len(keys) == 4
+
+
+def words_of(folder: Path) -> set[str]:
+    cache = LatentCache(folder)
+    return set(cache.words(range(len(cache._words))))
+
+
+def index_of(cache: LatentCache, caption: str) -> int:
+    return cache.words(range(len(cache._words))).index(caption)
+
+
+def texts(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.glob("text-*.safetensors"))]

@@ -125,6 +125,10 @@ def cache(
     settings = resolve(CacheSettings, preset, overrides, dry_run=dry_run)
     report = make_cache(settings, progress=not quiet)
     typer.echo(f"{report.examples} examples of {report.clips} clips: {settings.run_dir}")
+    typer.echo(
+        f"text states: {report.captions_encoded} captions encoded, "
+        f"{report.captions_reused} reused from other caches"
+    )
     _list("skipped", list(report.skipped))
 
 

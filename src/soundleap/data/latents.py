@@ -22,6 +22,7 @@ from tqdm import tqdm
 from soundleap.data.examples import Example, ExampleMaker
 from soundleap.data.manifest import write_text_atomically
 from soundleap.data.padding import pad_rows
+from soundleap.data.text_states import StateStore, structured_captions
 from soundleap.errors import InputError, SoundleapError
 from soundleap.models.registry import text_class
 from soundleap.models.seams import Text
@@ -64,6 +65,7 @@ def build_cache(
     *,
     encode: Callable[[Tensor], Tensor],
     text_encoder: Text,
+    states: StateStore,
     progress: bool = True,
 ) -> int:
     """Compute the shards that are missing; return how many examples the cache holds.
@@ -74,6 +76,7 @@ def build_cache(
         key: what they are made from.
         encode: waveform ``[S]`` to latents ``[C, L]`` or ``[C, L, H]``.
         text_encoder: gives the captions' token states.
+        states: those that are there already.
         progress: whether to show a bar.
 
     Raises:
@@ -92,7 +95,7 @@ def build_cache(
     ):
         path = folder / f"text-{number:05d}.safetensors"
         if not path.exists():
-            _write_text(path, captions[start : start + 4 * SHARD], text_encoder)
+            _write_text(path, captions[start : start + 4 * SHARD], text_encoder, states)
     return len(maker)
 
 
@@ -121,25 +124,14 @@ def _write_latents(path: Path, examples: list[Example], encode: Callable[[Tensor
 
 
 def encode_captions(encoder: Text, captions: Sequence[str]) -> TextStates:
-    """Encode captions; an encoder that reads structured ones gets them made by rule.
-
-    The structured form of the empty caption is empty, as in sampling.
-    """
-    if not encoder.structured:
-        return encoder.encode(captions)
-    from soundleap.structured import structure_all
-
-    return encoder.encode(captions, [structure_all(text) if text else "" for text in captions])
+    """Encode captions; an encoder that reads structured ones gets them made by rule."""
+    return encoder.encode(captions, structured_captions(encoder, captions))
 
 
-def _write_text(path: Path, captions: list[str], text_encoder: Text) -> None:
-    embeds, lengths = [], []
-    for start in range(0, len(captions), 64):
-        states = encode_captions(text_encoder, captions[start : start + 64])
-        for row, mask in zip(states.embeds, states.mask, strict=True):
-            embeds.append(row[mask])
-            lengths.append(int(mask.sum()))
-    tensors = {"embeds": torch.cat(embeds).half(), "lengths": torch.tensor(lengths)}
+def _write_text(path: Path, captions: list[str], text_encoder: Text, states: StateStore) -> None:
+    rows = states.states(captions, text_encoder)
+    lengths = torch.tensor([len(row) for row in rows])
+    tensors = {"embeds": torch.cat(rows), "lengths": lengths}
     _check_range(path, tensors["embeds"])
     _save(path, tensors, {"captions": json.dumps(captions)})
 

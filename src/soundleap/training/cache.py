@@ -15,6 +15,7 @@ from soundleap.audio.mel import normalise_waveform
 from soundleap.data.examples import MAX_SECONDS, ExampleMaker, ExamplePlan
 from soundleap.data.latents import CacheKey, build_cache, digest, text_digest
 from soundleap.data.pool import AudioPool
+from soundleap.data.text_states import StateStore
 from soundleap.errors import InputError
 from soundleap.models.codec import Codec
 from soundleap.models.seams import Text
@@ -41,6 +42,8 @@ class CacheSettings(RunSettings):
         length_multiple: sounds are filled up with silence to a multiple of this many latent
             vectors; None: 1, but 32 for a model whose networks take one length at a time (batches
             are of one length then), and all of a length where the codec has only one.
+        text_states: folder of text states that caches share, so that a caption is encoded once;
+            None: ``text-states`` beside `run_dir`; "none": no folder.
     """
 
     manifests: tuple[str, ...]
@@ -51,6 +54,7 @@ class CacheSettings(RunSettings):
     mixtures: int = 0
     favourites: tuple[str, ...] = ()
     length_multiple: int | None = None
+    text_states: str | None = None
 
     def faults(self) -> list[str]:
         """Also refuse settings that contradict each other."""
@@ -68,10 +72,20 @@ class CacheSettings(RunSettings):
 
 @dataclass(frozen=True)
 class CacheReport:
-    """What a cache holds: numbers of examples and of clips, and a line for every clip left out."""
+    """What a cache holds, and what building it took.
+
+    Attributes:
+        examples: how many there are.
+        clips: of which they are made.
+        captions_encoded: captions whose text states were computed.
+        captions_reused: captions whose text states were there already.
+        skipped: a line for every clip left out.
+    """
 
     examples: int
     clips: int
+    captions_encoded: int
+    captions_reused: int
     skipped: tuple[str, ...]
 
 
@@ -93,19 +107,36 @@ def make_cache(settings: CacheSettings, *, progress: bool = True) -> CacheReport
     check_captions(pool, encoder)
     plan = ExamplePlan(tuple(settings.variants.items()), settings.mixtures, settings.favourites)
     longest = parts.max_seconds(codec)
+    key = _key(settings, parts, plan)
+    states = StateStore(_states_folder(settings), key.text)
     count = build_cache(
         Path(settings.run_dir),
         ExampleMaker(pool, plan, settings.seed, max_seconds=min(MAX_SECONDS, longest)),
-        _key(settings, parts, plan),
+        key,
         encode=encoder_of(codec, parts),
         text_encoder=encoder,
+        states=states,
         progress=progress,
     )
     write_settings(Path(settings.run_dir), settings)
-    report = CacheReport(count, len(pool.clips), tuple(pool.skipped))
+    report = CacheReport(
+        examples=count,
+        clips=len(pool.clips),
+        captions_encoded=states.made,
+        captions_reused=states.reused,
+        skipped=tuple(pool.skipped),
+    )
     path = Path(settings.run_dir) / "report.json"
     path.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
     return report
+
+
+def _states_folder(settings: CacheSettings) -> Path | None:
+    if settings.text_states == "none":
+        return None
+    if settings.text_states is None:
+        return Path(settings.run_dir).absolute().parent / "text-states"
+    return Path(settings.text_states)
 
 
 def encoder_of(codec: Codec, parts: CacheParts) -> Callable[[Tensor], Tensor]:
