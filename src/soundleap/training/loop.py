@@ -138,7 +138,7 @@ class _Run:
         """Log, save and show what there is to."""
         if self.iteration == self.first:
             if due.stop:  # it may have been killed between checkpoint and export
-                self._everywhere(lambda _: self.story.export(self.folder))
+                self._everywhere(self.story.export)
             return
         whole = self.iteration >= self.settings.iterations
         logs = whole or self.iteration % self.settings.log_iterations == 0
