@@ -127,7 +127,7 @@ def write_layers(
     """
     rank = settings.lora_rank
     info = AdapterInfo(
-        name=folder.name,
+        name="distilled",
         network=network_kind(network),
         rank=rank,
         alpha=float(rank) if settings.lora_alpha is None else settings.lora_alpha,
