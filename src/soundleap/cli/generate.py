@@ -10,8 +10,11 @@ import typer
 from soundleap.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from soundleap.adapters import AdapterSource
     from soundleap.cli.engines import Opened
+    from soundleap.output import Result
     from soundleap.requests import Request
 
 
@@ -30,6 +33,9 @@ def generate(
         str | None, typer.Option("--format", help="wav, flac, ogg, opus or mp3.")
     ] = None,
     count: Annotated[int, typer.Option(help="Sounds for each prompt.")] = 1,
+    best_of: Annotated[
+        int, typer.Option(help="Tries for each sound, 1 to 16; the one that fits best is kept.")
+    ] = 1,
     seed: Annotated[
         int | None, typer.Option(help="Of the first sound; the others count up. Drawn if left out.")
     ] = None,
@@ -95,9 +101,12 @@ def generate(
     the same `--adapter FILE` where there were any.
     """
     from soundleap.cli.engines import open_for, used_adapters
+    from soundleap.ranking import check_best_of
     from soundleap.requests import Request, complete_all, spread_seeds
     from soundleap.ways import with_structure
 
+    if check_best_of(best_of) > 1 and shard is not None:
+        raise InputError("--shard makes one try of each sound; leave --best-of out")
     settings = {
         "negative_prompt": negative,
         "duration_in_s": duration,
@@ -118,6 +127,7 @@ def generate(
             *(["seed"] if seed is not None else []),
             *(["count"] if count != 1 else []),
             *(["shard"] if shard is not None else []),
+            *(["best_of"] if best_of != 1 else []),
         ]
         _refuse_others(texts, prompts_file, others)
         bundle = open_for(engine, model)
@@ -149,6 +159,7 @@ def generate(
             )  # fmt: skip
         return
     writer = _Writer(requests, output, audio_format, overwrite, spectrogram, not no_metadata, quiet)
+    writer.best_of = best_of
     writer.run(bundle, device=device, dtype=dtype, low_memory=low_memory, adapters=used)
 
 
@@ -172,6 +183,7 @@ class _Writer:
         self.pictures = [path.with_suffix(".png") for path in self.paths] if spectrogram else []
         check_writable([*self.paths, *self.pictures], overwrite=overwrite)
         self.requests = requests
+        self.best_of = 1
         self.format = audio_format
         self.overwrite = overwrite
         self.metadata = metadata
@@ -186,14 +198,21 @@ class _Writer:
         generator = make_generator(bundle, **loading)
         hidden = True if self.quiet else None  # None: shown on a terminal only
         with tqdm(total=len(self.requests), unit="sound", disable=hidden, leave=False) as bar:
-            for position, result in generator.stream(self.requests):
+            for position, result in self._sounds(generator):
                 line = self._write(position, result)
                 bar.update()
                 if not self.quiet:
                     with bar.external_write_mode():
                         typer.echo(line)
 
-    def _write(self, position: int, result: Any) -> str:
+    def _sounds(self, generator: Any) -> Iterator[tuple[int, Result]]:
+        if self.best_of == 1:
+            return generator.stream(self.requests)
+        from soundleap.ranking import best_takes
+
+        return best_takes(generator, self.requests, self.best_of)
+
+    def _write(self, position: int, result: Result) -> str:
         from soundleap.audio.io import write_audio
         from soundleap.audio.picture import write_spectrogram
 
@@ -212,8 +231,17 @@ class _Writer:
         seconds, length = sum(result.seconds.values()), result.waveform.shape[1] / rate
         return (
             f"{path}  seed {result.seed}  {length:g} s in {seconds:.2f} s "
-            f"(real-time factor {seconds / length:.3f})"
+            f"(real-time factor {seconds / length:.3f}){_ranking(result.metadata)}"
         )
+
+
+def _ranking(metadata: dict[str, Any]) -> str:
+    """Say how the tries of a kept sound were scored; nothing where there was one."""
+    if "ranking" not in metadata:
+        return ""
+    scores, number = metadata["ranking"]["scores"], metadata["ranking"]["try"]
+    others = " ".join(f"{score:.2f}" for score in scores)
+    return f"  try {number} of {len(scores)} (scores {others})"
 
 
 def _refuse_others(texts: list[str], prompts_file: Path | None, given: list[str]) -> None:
