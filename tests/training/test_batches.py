@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, pairwise
+from itertools import chain, groupby, pairwise
 
 import pytest
 import torch
@@ -63,11 +63,37 @@ def test_dropped_texts_are_the_empty_prompt(cache: LatentCache) -> None:
     assert make(cache, drop_text=0.0)(0, generator_for(0, 0)).text.embeds.shape[1] > 2
 
 
-def test_an_earlier_epoch_is_refused(cache: LatentCache) -> None:
+def test_an_earlier_epoch_comes_again_the_same(cache: LatentCache) -> None:
     batches = make(cache)
+    first = batches(0, generator_for(0, 0))
     batches(50, generator_for(0, 50))
-    with pytest.raises(ValueError, match="iteration 0 asked for"):
-        batches(0, generator_for(0, 0))
+    assert batches(0, generator_for(0, 0)).indices == first.indices
+    assert batches(50, generator_for(0, 50)).indices == make(cache)._indices(50)
+
+
+def test_batches_stay_within_the_groups_of_a_source(toy: Toy) -> None:
+    cache = LatentCache(toy.cache)
+    cache.groups = torch.arange(len(cache.lengths)) % 3
+    batches = make(cache)
+    orders: list[list[int]] = []
+    for epoch in range(4):
+        plan = batches._make_plan(epoch)
+        assert sorted(chain.from_iterable(plan)) == list(range(len(cache.lengths)))
+        groups = [{i % 3 for i in batch} for batch in plan]
+        assert all(len(group) == 1 for group in groups)
+        runs = [group for group, _ in groupby(next(iter(group)) for group in groups)]
+        assert sorted(runs) == [0, 1, 2]  # one after another
+        orders.append(runs)
+    assert len({tuple(order) for order in orders}) > 1
+
+
+def test_parts_are_padded_like_the_whole(cache: LatentCache) -> None:
+    batch = make(cache)(0, generator_for(0, 0))
+    parts = [batch.part(slice(i, i + 1)) for i in range(len(batch))]
+    assert [part.words for part in parts] == [[word] for word in batch.words]
+    assert [part.indices[0] for part in parts] == batch.indices
+    torch.testing.assert_close(torch.cat([part.x_0 for part in parts]), batch.x_0)
+    torch.testing.assert_close(torch.cat([part.text.mask for part in parts]), batch.text.mask)
 
 
 def test_batches_of_one_length_for_networks_that_know_no_padding(cache: LatentCache) -> None:

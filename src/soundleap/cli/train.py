@@ -40,7 +40,7 @@ def codec(
 
     if preset_stage(preset) == stage_name(VAESettings):
         learnt = resolve(VAESettings, preset, overrides, dry_run=dry_run)
-        _run(VAEStory(learnt, progress=not quiet), progress=not quiet)
+        run_story(VAEStory(learnt, progress=not quiet), progress=not quiet)
         return
     settings = resolve(CodecSettings, preset, overrides, dry_run=dry_run)
     typer.echo(f"codec: {fit_codec(settings, progress=not quiet)}")
@@ -55,7 +55,7 @@ def vocoder(
     from soundleap.training.vocoder import VocoderSettings, VocoderStory
 
     settings = resolve(VocoderSettings, preset, overrides, dry_run=dry_run)
-    _run(VocoderStory(settings, progress=not quiet), progress=not quiet)
+    run_story(VocoderStory(settings, progress=not quiet), progress=not quiet)
 
 
 @app.command()
@@ -67,7 +67,7 @@ def teacher(
     from soundleap.training.teacher import TeacherSettings, TeacherStory
 
     settings = resolve(TeacherSettings, preset, overrides, dry_run=dry_run)
-    _run(TeacherStory(settings, progress=not quiet), progress=not quiet)
+    run_story(TeacherStory(settings, progress=not quiet), progress=not quiet)
 
 
 @app.command()
@@ -79,7 +79,7 @@ def clap(
     from soundleap.training.clap import ClapSettings, ClapStory
 
     settings = resolve(ClapSettings, preset, overrides, dry_run=dry_run)
-    _run(ClapStory(settings, progress=not quiet), progress=not quiet)
+    run_story(ClapStory(settings, progress=not quiet), progress=not quiet)
 
 
 def distill(
@@ -90,17 +90,23 @@ def distill(
     from soundleap.training.distillation import DistillationSettings, DistillationStory
 
     settings = resolve(DistillationSettings, preset, overrides, dry_run=dry_run)
-    _run(DistillationStory(settings, progress=not quiet), progress=not quiet)
+    run_story(DistillationStory(settings, progress=not quiet), progress=not quiet)
 
 
 def prepare_process(*, dry_run: bool, quiet: bool, keep_memory: bool = True) -> None:
-    """Set up the log, and unless told otherwise the allocator for long work."""
+    """Set up the log, and unless told otherwise the allocator for long work.
+
+    Of several processes the first one alone tells more than errors.
+    """
     import logging
+    import os
 
     from soundleap.training.memory import keep_freed_memory
 
     logging.basicConfig(format="soundleap: %(message)s")
-    logging.getLogger("soundleap").setLevel(logging.WARNING if quiet else logging.INFO)
+    level = logging.WARNING if quiet else logging.INFO
+    first = os.environ.get("RANK", "0") == "0"
+    logging.getLogger("soundleap").setLevel(level if first else logging.ERROR)
     if keep_memory and not dry_run:
         keep_freed_memory()
 
@@ -125,13 +131,18 @@ def resolve(
     return settings
 
 
-def _run(story: Story, *, progress: bool) -> None:
+def run_story(story: Story, *, progress: bool) -> None:
+    """Run a stage and tell how it ended, by words and exit code."""
     from soundleap.training.loop import train
 
     end = train(story, progress=progress)
-    if end.finished:
-        typer.echo(f"finished: {end.folder}")
-        return
     most = story.settings.iterations
-    typer.echo(f"stopped at iteration {end.iteration} of {most}; the same command goes on")
+    if story.accelerator.is_main_process:
+        typer.echo(
+            f"finished: {end.folder}"
+            if end.finished
+            else f"stopped at iteration {end.iteration} of {most}; the same command goes on"
+        )
+    if end.finished:
+        return
     raise typer.Exit(STOPPED if end.interrupted else UNFINISHED)

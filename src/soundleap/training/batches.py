@@ -6,6 +6,7 @@ its items afterwards, so that neither has a say in what is learnt.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import torch
@@ -108,18 +109,21 @@ class Batches:
 
     def _indices(self, iteration: int) -> list[int]:
         while iteration >= self._plans_before[-1]:
-            self._epoch = len(self._plans_before) - 1
-            self._plan = self._make_plan(self._epoch)
+            self._go_to(len(self._plans_before) - 1)
             self._plans_before.append(self._plans_before[-1] + len(self._plan))
-        if iteration < self._plans_before[self._epoch]:
-            raise ValueError(f"iteration {iteration} asked for after a later epoch had begun")
-        return self._plan[iteration - self._plans_before[self._epoch]]
+        epoch = bisect_right(self._plans_before, iteration) - 1
+        if epoch != self._epoch:  # an earlier one, to be looked at
+            self._go_to(epoch)
+        return self._plan[iteration - self._plans_before[epoch]]
+
+    def _go_to(self, epoch: int) -> None:
+        self._epoch, self._plan = epoch, self._make_plan(epoch)
 
     def _make_plan(self, epoch: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         jitter = torch.rand(len(self.cache.lengths), generator=generator)
         mixing = 1.0 if self.equal_lengths else 2.0  # neighbours in length may change places
-        order = (self.cache.lengths + jitter * mixing).argsort()
+        order = (self.cache.lengths + jitter * mixing).argsort(stable=True)
         plan: list[list[int]] = []
         for members in self._groups(order, generator):
             batches = self._cut(members)

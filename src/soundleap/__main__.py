@@ -1,0 +1,7 @@
+"""``python -m soundleap``: the command line, as torchrun starts it."""
+
+import sys
+
+from soundleap.cli.main import main
+
+sys.exit(main())
