@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 
 from soundleap.diffusion import NoiseSchedule
 from soundleap.errors import InputError
 from soundleap.training.cache import CacheSettings
+from soundleap.training.clap import ClapSettings
 from soundleap.training.codec import CodecSettings
 from soundleap.training.distillation import DistillationSettings
 from soundleap.training.objectives import (
@@ -25,28 +28,36 @@ from soundleap.training.vae import VAESettings
 from soundleap.training.vocoder import VocoderSettings
 
 KINDS = (
-    CacheSettings, CodecSettings, DistillationSettings, TeacherSettings, VAESettings,
+    CacheSettings, ClapSettings, CodecSettings, DistillationSettings, TeacherSettings, VAESettings,
     VocoderSettings,
 )  # fmt: skip
 PATHS = ["run_dir=r", "cache=c", "teacher=t", "codec=k"]
-PUBLISHED = ("consistencytta-stage1", "consistencytta-stage2", "audiolcm", "audiolcm-walk", "lcm")
+CLAP = f"rewards=[{{name: clap, term: both, weight: 0.1, weights: {PRESETS}}}]"  # any folder
+PUBLISHED = {
+    "consistencytta-stage1": (), "consistencytta-stage2": (), "consistencytta-stage3": (CLAP,),
+    "audiolcm": (), "audiolcm-walk": (), "lcm": (),
+}  # fmt: skip
+"""Presets of published systems, with what they need besides paths."""
 
 
 def published(name: str, *overrides: str) -> DistillationSettings:
-    return load_settings(DistillationSettings, name, [*PATHS, *overrides])
+    return load_settings(DistillationSettings, name, [*PATHS, *PUBLISHED[name], *overrides])
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PRESETS.glob("*.yaml")))
 def test_every_preset_loads(name: str) -> None:
     kinds = {stage_name(kind): kind for kind in KINDS}
     kind = kinds[str(preset_stage(name))]
-    assert load_settings(kind, name, PATHS if name in PUBLISHED else ())
+    given = [*PATHS, *PUBLISHED[name]] if name in PUBLISHED else []
+    assert load_settings(kind, name, given)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_presets_need_paths_and_make_an_objective(name: str) -> None:
-    with pytest.raises(InputError, match="run_dir: missing; cache: missing; teacher: missing"):
+    with pytest.raises(InputError, match="run_dir: missing; teacher: missing"):
         load_settings(DistillationSettings, name)
+    with pytest.raises(InputError, match="cache is missing"):
+        load_settings(DistillationSettings, name, ["run_dir=r", "teacher=t"])
     objective = objective_from(
         published(name), NoiseSchedule.scaled_linear(),
         teacher=torch.nn.Identity(), student=torch.nn.Identity(), target=torch.nn.Identity(),
@@ -55,7 +66,7 @@ def test_published_presets_need_paths_and_make_an_objective(name: str) -> None:
     assert isinstance(objective, kind)
     if isinstance(objective, ConsistencyObjective):
         t, s = objective.interval_times(torch.arange(len(objective.starts)))
-        if name == "consistencytta-stage2":
+        if name.startswith("consistencytta"):
             torch.testing.assert_close(t - s, torch.full((17,), 999 / 17).double())
         else:
             assert (t - s).tolist() == [19.0] + [20.0] * 49
@@ -67,6 +78,62 @@ def test_the_walk_differs_from_the_jump_in_its_steps_alone() -> None:
     assert published("audiolcm").cfg_range == (5.0, 13.0)
     assert published("audiolcm").student_gives == "eps"
     assert DistillationAxes(prediction="v").student_gives == "v"
+
+
+def test_the_third_stage_is_the_second_with_rewards() -> None:
+    second, third = published("consistencytta-stage2"), published("consistencytta-stage3")
+    axes = [field.name for field in dataclasses.fields(DistillationAxes)]
+    assert [getattr(second, name) for name in axes] == [getattr(third, name) for name in axes]
+    (term,) = third.rewards
+    assert (term.name, term.term, term.weight, third.reward_weighting) == (
+        "clap", "both", 0.1, "as_loss",
+    )  # fmt: skip
+    with pytest.raises(InputError, match="reward clap needs weights=PATH"):
+        load_settings(DistillationSettings, "consistencytta-stage3", PATHS)
+
+
+TABLE: dict[str, tuple[str, ...]] = {
+    "prediction": ("eps", "v", "x0"),
+    "student_prediction": ("eps", "v", "x0"),
+    "grid_spacing": ("uniform", "linspace", "karras"),
+    "grid_points": ("18", "100"),
+    "skip_points": ("1", "10"),
+    "solver": ("ddim", "heun", "dpmpp_2m"),
+    "solver_steps": ("2", "8"),
+    "guidance_range": ("[3, 3]", "[0, 6]"),
+    "guidance_form": ("cfg", "lcm"),
+    "guidance_embedding": ("input",),
+    "boundary": ("lcm",),
+    "bottom_rule": ("teacher", "data"),
+    "top_rule": ("data", "noise", "unit_noise"),
+    "target_ema": ("0", "0.95"),
+    "distance": ("mse", "huber", "mel", "stft"),
+    "weighting": ("none", "min_snr_x0", "min_snr_eps", "min_snr_v"),
+    "weighting_gamma": ("5", ".inf"),
+    "lora_rank": ("0", "16"),
+    "shard": ("none", "teacher"),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in TABLE.items() for v in vs])
+def test_every_axis_is_one_setting(name: str, value: str) -> None:
+    settings = published("audiolcm-walk", f"{name}={value}")
+    found = getattr(settings, name)
+    assert found == yaml.safe_load(value) or list(found) == yaml.safe_load(value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("grid_spacing=explicit", "grid_points=3", "grid_timesteps=[0, 499.5, 999]"),
+        ("guidance_embedding=none", "guidance_range=[4, 4]"),
+        ("boundary=identity", "bottom_rule=data"),
+        ("data=captions", "cache=null", "captions=words.txt", "top_rule=unit_noise",
+         "duration_range_in_s=[2, 10]"),
+    ],
+)  # fmt: skip
+def test_axes_that_go_together(overrides: tuple[str, ...]) -> None:
+    assert published("audiolcm-walk", *overrides)
 
 
 def test_all_conflicts_come_at_once() -> None:
