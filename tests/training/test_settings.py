@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import yaml
 
 from soundleap.cli.main import main
 from soundleap.errors import InputError
+from soundleap.training.assemble import provenance_of
 from soundleap.training.cache import CacheSettings
 from soundleap.training.codec import CodecSettings
 from soundleap.training.distillation import DistillationSettings
@@ -144,3 +147,19 @@ def test_settings_become_plain_values(kind: type) -> None:
     values = as_dict(settings)
     assert yaml.safe_load(yaml.safe_dump(values)) == values
     assert set(values) == {field.name for field in dataclasses.fields(kind)}
+
+
+def test_provenance_keeps_no_folders_and_is_json(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "student"
+    folder.mkdir(parents=True)
+    values = {
+        "captions": "/home/me/lists/captions.txt", "weighting_gamma": math.inf,
+        "rewards": [{"name": "clap", "weights": "/home/me/models/clap", "weight": 0.1}],
+    }  # fmt: skip
+    (folder / "settings.yaml").write_text(yaml.dump(values), encoding="utf-8")
+    found = provenance_of(tmp_path / "runs")["stages"]["student"]
+    assert found == {
+        "captions": "lists/captions.txt", "weighting_gamma": "inf",
+        "rewards": [{"name": "clap", "weights": "models/clap", "weight": 0.1}],
+    }  # fmt: skip
+    json.dumps(found, allow_nan=False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -25,7 +26,10 @@ from soundleap.training.parts import load_dit, load_vocoder
 from soundleap.training.settings import load_settings
 
 RUNS = ("codec", "cache", "vocoder", "teacher", "student-near", "student")
-PATHS = ("run_dir", "manifests", "codec", "vocoder", "teacher", "start", "cache", "heldout_cache")
+PATHS = (
+    "run_dir", "manifests", "codec", "vocoder", "text", "teacher", "start", "cache",
+    "heldout_cache", "captions", "weights",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,11 +131,18 @@ def provenance_of(runs: Path) -> dict[str, Any]:
 
 
 def _shorten(key: str, value: Any) -> Any:
-    """Keep folder and name of a path: where a person keeps files is nobody else's concern."""
+    """Keep folder and name of a path: where a person keeps files is nobody else's concern.
+
+    An infinite number becomes a word, as JSON has none.
+    """
+    if isinstance(value, list):
+        return [_shorten(key, item) for item in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {name: _shorten(name, v) for name, v in cast("dict[str, Any]", value).items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if key not in PATHS or value is None:
         return value
-    if isinstance(value, list):
-        return [_shorten(key, item) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return "/".join(PurePath(str(value)).parts[-2:])
 
 
