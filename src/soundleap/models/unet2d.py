@@ -133,7 +133,7 @@ class UNet2D(nn.Module):
     """
 
     mixed_lengths = False
-    guidance_input = ("frequencies", "unet.class_embedding.")
+    guidance_input: tuple[str, ...] = ("frequencies", "unet.class_embedding.")
 
     def __init__(self, config: UNet2DConfig):
         super().__init__()
