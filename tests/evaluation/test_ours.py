@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from soundleap.errors import InputError, SoundleapError
+from soundleap.errors import BundleError, InputError
 from soundleap.evaluation.embedders import open_embedder
 from soundleap.evaluation.embedders.base import TextEmbedder
 from soundleap.evaluation.embedders.ours import OurEmbedder
@@ -35,11 +35,12 @@ def test_our_model_is_marked_as_ours_and_gives_unit_vectors():
     assert np.linalg.norm(embedder.embed_text(["rain"]), axis=1) == pytest.approx(1)
 
 
-def test_it_needs_its_folder(tmp_path):
-    with pytest.raises(InputError, match="needs the model's folder"):
+def test_the_shipped_model_is_the_default(tmp_path):
+    embedder = open_embedder("ours", None)
+    assert embedder.info.licence == "CC-BY-4.0"
+    assert len(embedder.info.weights_sha256) == 64
+    assert embedder.embed_text(["rain"]).shape == (1, embedder.info.dimensions)
+    with pytest.raises(InputError, match="its model's folder, or none"):
         open_embedder("ours", str(tmp_path / "none"))
-    try:
-        import soundleap.models.text_audio  # noqa: F401
-    except ImportError:
-        with pytest.raises(SoundleapError, match="no text-audio model yet"):
-            open_embedder("ours", str(tmp_path))
+    with pytest.raises(BundleError, match="holds no model.safetensors"):
+        open_embedder("ours", str(tmp_path))

@@ -6,14 +6,13 @@ True, and reports mark its numbers.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from soundleap.errors import InputError, SoundleapError
+from soundleap.errors import InputError
 from soundleap.evaluation.embedders.base import (
     RESAMPLER,
     ClipFeatures,
@@ -22,26 +21,29 @@ from soundleap.evaluation.embedders.base import (
 )
 from soundleap.evaluation.record import EmbedderInfo
 
-HOME = "soundleap.models.text_audio"
-"""Module with a class `TextAudioModel` that has `from_folder(path)` and is a `TextAudio`."""
-
 
 class TextAudio(Protocol):
     """What a text-audio model offers.
 
     Attributes:
-        sampling_rate: in Hz, of the sound it is given.
-        dim: D.
         licence: of its weights.
         weights_sha256: of its file.
         window: what it hears of a clip, in words.
     """
 
-    sampling_rate: int
-    dim: int
     licence: str
     weights_sha256: str
     window: str
+
+    @property
+    def sampling_rate(self) -> int:
+        """In Hz, of the sound it is given."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Numbers D of a vector."""
+        ...
 
     def embed_audio(self, waveform: FloatArray) -> FloatArray:
         """Embed a mono waveform [S]: [D]."""
@@ -88,16 +90,15 @@ def _unit(rows: FloatArray) -> FloatArray:
 
 
 def open_ours(weights: str | None, device: str) -> OurEmbedder:
-    """Open our model from its folder.
+    """Open our model from its folder; None takes the one that ships with the package.
 
     Raises:
-        InputError: no folder given.
-        SoundleapError: this version has no such model.
+        InputError: if `weights` is no folder.
+        BundleError: if the model is missing or damaged.
     """
-    if weights is None or not Path(weights).is_dir():
-        raise InputError(f"ours needs the model's folder, not {weights!r}")
-    try:
-        model: Any = importlib.import_module(HOME).TextAudioModel
-    except ImportError:
-        raise SoundleapError("this version of Soundleap has no text-audio model yet") from None
-    return OurEmbedder(model.from_folder(Path(weights)))
+    if weights is not None and not Path(weights).is_dir():
+        raise InputError(f"weights is {weights!r}; ours takes its model's folder, or none")
+    from soundleap.models.text_audio import TextAudioModel
+
+    model = TextAudioModel.default() if weights is None else TextAudioModel.from_folder(weights)
+    return OurEmbedder(model)
