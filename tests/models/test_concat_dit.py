@@ -220,3 +220,12 @@ def test_bfloat16_stays_near() -> None:
 def test_bad_sizes_are_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         replace(TINY, **change)
+
+
+@torch.no_grad()
+def test_weights_in_half_precision_answer_in_the_type_they_are_asked_in() -> None:
+    network, batch = make(), inputs()
+    expected = network(**batch)
+    found = network.to(torch.bfloat16)(**batch)
+    assert found.dtype == torch.float32
+    assert float((found - expected).norm() / expected.norm()) < 0.03

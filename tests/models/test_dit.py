@@ -108,3 +108,12 @@ def test_rotation_keeps_lengths_and_depends_on_the_distance_alone() -> None:
     for distance in range(-5, 6):
         diagonal = products.diagonal(distance)
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_weights_in_half_precision_answer_in_the_type_they_are_asked_in() -> None:
+    dit, batch = network(), inputs([7, 12], [5, 2])
+    expected = dit(**batch)
+    found = dit.to(torch.bfloat16)(**batch)
+    assert found.dtype == torch.float32
+    assert float((found - expected).norm() / expected.norm()) < 0.05

@@ -44,12 +44,11 @@ class Iteration:
         self.schedule = NoiseSchedule.scaled_linear()
         self.batch: Batch = make_batch(shapes, settings.batch_size)
         self.teacher = make_network(shapes.teacher, on_disk=reduced).eval().requires_grad_(False)
-        self.student = make_student(self.teacher, self.axes, share=reduced).train()
+        self.student = make_student(self.teacher, self.axes, share=reduced)
         self.student.requires_grad_(True)
-        set_checkpointing(self.student, settings.checkpointing)
+        self.student.checkpoint_gradients(settings.checkpointing)
         self.target = self._make_target() if self.axes.objective == "consistency" else None
-        if settings.dtype == "bfloat16":
-            self.teacher.to(torch.bfloat16)
+        self.teacher.to(getattr(torch, self.axes.teacher_dtype))
         self.average = None if reduced else make_ema(self.student)
         self.optimizer = None if reduced else adamw(self.student, self.axes)
         if reduced:
@@ -104,14 +103,6 @@ class Iteration:
             return make_ema(self.student)
         shared = make_student(self.student, self.axes, share=True)
         return shared.eval().requires_grad_(False)
-
-
-def set_checkpointing(network: Any, on: bool) -> None:
-    """Let a network recompute its activations on the way back, or not, where it can."""
-    if hasattr(network, "checkpoint_gradients"):
-        network.checkpoint_gradients(on)
-    elif hasattr(network, "checkpointing"):
-        network.checkpointing = on
 
 
 def _drop_gradient(parameter: torch.Tensor) -> None:

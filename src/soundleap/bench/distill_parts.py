@@ -74,12 +74,13 @@ def axes_of(settings: DistillBenchSettings, case: CaseName) -> DistillationSetti
         [
             *(f"{name}={nothing}" for name in ("run_dir", "cache", "teacher", "codec")),
             f"mixed_precision={precision!r}",
+            f"teacher_dtype={settings.dtype}",
             *(["vocoder=null"] if case == "default" else []),
         ],
     )
 
 
-def make_network(config: Any, *, on_disk: bool = False) -> nn.Module:
+def make_network(config: Any, *, on_disk: bool = False) -> Any:
     """Build a network whose weights are random, without the time that drawing each takes.
 
     Args:
@@ -139,9 +140,7 @@ def student_config(teacher: Any, axes: DistillationSettings) -> Any:
     return replace(teacher, guided=guided, prediction=axes.student_gives)
 
 
-def make_student(
-    network: nn.Module, axes: DistillationSettings, *, share: bool = False
-) -> nn.Module:
+def make_student(network: Any, axes: DistillationSettings, *, share: bool = False) -> Any:
     """Build the student of a teacher, or a student's copy, with the same weights.
 
     Args:
@@ -149,8 +148,7 @@ def make_student(
         axes: of the recipe.
         share: let both have their weights in the same memory.
     """
-    config: Any = network.config
-    student = outline(student_config(config, axes))
+    student = outline(student_config(network.config, axes))
     state, known = dict[str, Tensor](), network.state_dict()
     for number, (name, place) in enumerate(student.state_dict().items()):
         state[name] = known[name] if name in known else torch.empty(place.shape)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from soundleap.bench.distill_clock import Clock
-from soundleap.bench.distill_ours import Iteration, set_checkpointing
+from soundleap.bench.distill_ours import Iteration
 from soundleap.diffusion.times import per_sample
 from soundleap.models.fast_cpu import torchs_own
 from soundleap.training.loop import generator_for
@@ -38,7 +38,8 @@ class StockIteration:
     def run(self, number: int) -> Clock:
         """Do iteration `number`."""
         clock, loss_of, ours = Clock(), LOSSES[self.case], self.ours
-        set_checkpointing(ours.student, self.case == "audiolcm")
+        recomputes = self.case == "audiolcm" or ours.settings.checkpointing
+        ours.student.checkpoint_gradients(recomputes)
         try:
             with torchs_own(), clock.stage("total"):
                 ours.student.zero_grad()
@@ -52,7 +53,7 @@ class StockIteration:
                     with clock.stage("ema"):
                         self._average()
         finally:
-            set_checkpointing(ours.student, ours.settings.checkpointing)
+            ours.student.checkpoint_gradients(ours.settings.checkpointing)
         return clock
 
     def _average(self) -> None:

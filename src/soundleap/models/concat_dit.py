@@ -129,7 +129,7 @@ class ConcatDiT(nn.Module):
     """
 
     mixed_lengths: bool = False
-    guidance_input = ("t_embedder.proj_w.",)
+    guidance_input: tuple[str, ...] = ("t_embedder.proj_w.",)
     checkpointing: bool = False
 
     def __init__(self, config: ConcatDiTConfig):
@@ -166,7 +166,7 @@ class ConcatDiT(nn.Module):
                 trained on LCM's scale, one less; give float64 where w - 1 has to be exact.
 
         Returns:
-            ``[B, C, L]``.
+            ``[B, C, L]`` in the type of `x_t`.
 
         Raises:
             ValueError: if `w` is given to an unguided network or missing for a guided one, or a
@@ -189,8 +189,10 @@ class ConcatDiT(nn.Module):
             InputError: if the sequence has more positions than the network knows.
         """
         self._check(x_t, text_embeds)
+        dtype = self.pos_emb.weight.dtype
         with fast_cpu(x_t):
-            return self._predict(x_t, t, text_embeds, guidance)
+            output = self._predict(x_t.to(dtype), t, text_embeds.to(dtype), guidance)
+        return output.to(x_t.dtype)
 
     def _predict(
         self, x_t: Tensor, t: Tensor, text_embeds: Tensor, guidance: Tensor | None

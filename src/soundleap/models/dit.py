@@ -52,9 +52,9 @@ class Attention(nn.Module):
         self, x: Tensor, context: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor] | None
     ) -> Tensor:
         """Map ``x [B, L, W]``, ``context [B, N, D]``; mask ``[B, 1, 1, N]`` is True to attend."""
-        q = self.query_norm(self._split(self.query(x)).float())
+        q = normalise(self.query_norm, self._split(self.query(x)))
         k, v = self.key_value(context).chunk(2, dim=-1)
-        k, v = self.key_norm(self._split(k).float()), self._split(v)
+        k, v = normalise(self.key_norm, self._split(k)), self._split(v)
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
         y = scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=mask)
@@ -111,7 +111,7 @@ class DiT(nn.Module):
     """
 
     mixed_lengths = True
-    guidance_input = ("guidance.",)
+    guidance_input: tuple[str, ...] = ("guidance.",)
     checkpointing: bool = False
 
     def __init__(self, config: DiTConfig):
@@ -155,13 +155,15 @@ class DiT(nn.Module):
             w: ``[B]`` guidance scale (1 = none), for a guided network only.
 
         Returns:
-            ``[B, C, L]``; padded positions are zero.
+            ``[B, C, L]`` in the type of `x_t`; padded positions are zero.
 
         Raises:
             ValueError: if `w` is given to an unguided network or missing for a guided one.
         """
         if (w is None) != (self.guidance is None):
             raise ValueError(f"w must {'not ' if self.guidance is None else ''}be given here")
+        asked, dtype = x_t.dtype, self.inward.weight.dtype
+        x_t, text_embeds = x_t.to(dtype), text_embeds.to(dtype)
         weights = text_mask.unsqueeze(2).to(text_embeds.dtype)
         pooled = (text_embeds * weights).sum(1) / weights.sum(1).clamp_min(1.0)
         c = self.time(sinusoidal_embedding(t.float(), 256).to(x_t.dtype)) + self.text(pooled)
@@ -178,12 +180,17 @@ class DiT(nn.Module):
             else:
                 x = block(*given)
         shift, scale = self.final_modulation(c).unsqueeze(1).chunk(2, dim=2)
-        y = self.outward(self.final_norm(x) * (1 + scale) + shift).transpose(1, 2)
+        y = self.outward(self.final_norm(x) * (1 + scale) + shift).transpose(1, 2).to(asked)
         return y if latent_mask is None else y * latent_mask[:, None].to(y.dtype)
 
     def checkpoint_gradients(self, on: bool = True) -> None:
         """Keep less in memory in training and compute it again on the way back, or not."""
         self.checkpointing = on
+
+
+def normalise(norm: nn.RMSNorm, x: Tensor) -> Tensor:
+    """Apply a norm in float32, whatever its weights are stored in."""
+    return nn.functional.rms_norm(x.float(), norm.normalized_shape, norm.weight.float(), norm.eps)
 
 
 def rotary_angles(length: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
