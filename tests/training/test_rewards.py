@@ -16,6 +16,7 @@ from soundleap.audio.mel import MelConfig
 from soundleap.errors import BundleError, InputError
 from soundleap.models.text_audio import TextAudioModel
 from soundleap.models.text_audio_towers import TextAudioConfig
+from soundleap.training.assemble import provenance_of
 from soundleap.training.distillation import DistillationSettings, DistillationStory
 from soundleap.training.loop import generator_for, train
 from soundleap.training.rewards.base import RewardSettings, RewardTerm
@@ -152,6 +153,9 @@ def test_networks_are_remembered_from_student_to_student(
     (tmp_path / "second").mkdir()
     DistillationStory(second, progress=False).export(tmp_path / "second")
     found = rewards_of(tmp_path / "second" / "student.safetensors")
+    (tmp_path / "second").rename(tmp_path / "student")
+    assert provenance_of(tmp_path)["rewards"] == found
+    assert "rewards" not in provenance_of(tmp_path / "student")
     assert found == rewards_of(Path(start))
     assert len(found) == 1
     assert joined(found, found) == found

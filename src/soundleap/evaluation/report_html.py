@@ -20,6 +20,7 @@ from soundleap.evaluation.report_page import (
 )
 from soundleap.evaluation.report_series import plots
 from soundleap.evaluation.report_sounds import SoundBudget
+from soundleap.evaluation.rewarded import told
 
 SHOWN_ROWS = 200
 """Longer tables of clips are cut here; the files beside the page hold all of them."""
@@ -89,7 +90,8 @@ def _summary(record: EvaluationRecord) -> str:
     counts = values.joined(f"{s.used} of {s.listed} {s.role} clips" for s in record.sets)
     judges = ", ".join(values.judge(record, e.name) for e in record.embedders)
     stamp = f"<p>Protocol <code>{escape(values.stamp(record))}</code>. "
-    return stamp + escape(f"{counts} used. Judged by {judges}.") + "</p>"
+    judged = told(record.system, record.embedders) or f"Judged by {judges}."
+    return stamp + escape(f"{counts} used. {judged}") + "</p>"
 
 
 def _notes(record: EvaluationRecord) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from soundleap.evaluation import report_values as values
 from soundleap.evaluation.record import EvaluationRecord
 from soundleap.evaluation.report_page import flatten
+from soundleap.evaluation.rewarded import told
 
 SHOWN_CLIPS = 10
 SHOWN_FAULTS = 50
@@ -38,6 +39,8 @@ def _summary(record: EvaluationRecord) -> str:
         lines[0] += f" (SHA-256 {record.protocol.hash})"
     if record.command:
         lines.append(f"Command: `{record.command}`")
+    rewarded = told(record.system, record.embedders)
+    lines += [rewarded] if rewarded else []
     lines += [f"`{e.name}` is {values.OURS}: rely on others." for e in record.embedders if e.ours]
     return "  \n".join(lines)
 

@@ -15,6 +15,7 @@ from soundleap.evaluation.collect import Entry, Shard, class_names, collect, inf
 from soundleap.evaluation.embedders import open_embedders
 from soundleap.evaluation.embedders.base import Embedder
 from soundleap.evaluation.record import EvaluationRecord, ProtocolStamp
+from soundleap.evaluation.rewarded import check_judges
 from soundleap.evaluation.score import ROLES, Collected, score
 from soundleap.evaluation.settings import EvaluationSettings, Matching, settings_hash
 
@@ -46,7 +47,7 @@ def evaluate(
         matching: which clips are judged, their captions and pairs; None takes all, paired by id,
             with the captions of the generated set's manifest, else of the reference clip.
         protocol: what fixed the settings, for the record.
-        system: what is judged: `name`, steps, speed; for the record.
+        system: what is judged: `name`, steps, speed, `rewards`; for the record.
         embedders: open ones to use instead of opening those of the settings.
         cache: folder of features; None takes `cache.default_cache()`.
         device: torch device for the embedders.
@@ -54,8 +55,8 @@ def evaluate(
         on_clip: called with role and id before a clip is read (progress).
 
     Raises:
-        InputError: an unknown name, a label that the label set lacks, or a set without a clip
-            that can be used.
+        InputError: an unknown name, a label that the label set lacks, a set without a clip
+            that can be used, or an embedder whose network rewarded the system in training.
         SoundleapError: an embedder's package or weights are missing.
     """
     store = FeatureCache(default_cache() if cache is None else cache)
@@ -105,6 +106,7 @@ def gather(
         opened = open_embedders(settings.embedders, settings.weights, device=device)
     settings = dataclasses.replace(settings, embedders=tuple(e.info.name for e in opened))
     check_judge(settings.label_set, class_names(opened))
+    check_judges(system or {}, infos(opened))
     loaded = time.perf_counter()
     entries: list[Entry] = []
     for role, clips in sides.items():

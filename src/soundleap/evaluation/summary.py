@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from soundleap.evaluation.record import EvaluationRecord, MetricValue, SetCounts
+from soundleap.evaluation.rewarded import told
 
 
 def summarise(record: EvaluationRecord) -> str:
@@ -16,6 +17,8 @@ def summarise(record: EvaluationRecord) -> str:
     for info in record.embedders:
         ours = ", OURS" if info.ours else ""
         lines.append(f"embedder {info.name}: {info.description} ({info.sampling_rate} Hz{ours})")
+    rewarded = told(record.system, record.embedders)
+    lines += [rewarded] if rewarded else []
     lines += ["", *_columns([_HEADER, *(_row(record, value) for value in record.metrics)]), ""]
     lines += [_counts(counts) for counts in record.sets]
     lines += [f"not computed, {name}: {why}" for name, why in record.not_computed.items()]

@@ -23,6 +23,7 @@ from soundleap.models.codec import Codec
 from soundleap.models.latent_codecs import load_latent_codec
 from soundleap.training.distillation import DistillationSettings
 from soundleap.training.parts import load_dit, load_vocoder
+from soundleap.training.rewards.record import KEY, rewards_of
 from soundleap.training.settings import load_settings
 
 RUNS = ("codec", "cache", "vocoder", "teacher", "student-near", "student")
@@ -127,7 +128,9 @@ def provenance_of(runs: Path) -> dict[str, Any]:
     for name, file in (("codec_report", "codec/report.json"), ("cache_key", "cache/key.json")):
         if (runs / file).exists():
             stages[name] = json.loads((runs / file).read_text(encoding="utf-8"))
-    return {"soundleap": __version__, "torch": torch.__version__.split("+")[0], "stages": stages}
+    found = {"soundleap": __version__, "torch": torch.__version__.split("+")[0], "stages": stages}
+    rewards = rewards_of(runs / "student" / "student.safetensors")
+    return found | ({KEY: rewards} if rewards else {})
 
 
 def _shorten(key: str, value: Any) -> Any:

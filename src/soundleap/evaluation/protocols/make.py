@@ -13,6 +13,7 @@ from soundleap.audio.io import write_audio, write_bytes
 from soundleap.errors import InputError
 from soundleap.evaluation.protocols.definition import EvaluationProtocol, ProtocolClip
 from soundleap.evaluation.protocols.reference import MANIFEST
+from soundleap.evaluation.rewarded import KEY
 
 if TYPE_CHECKING:
     from soundleap.generator import Generator, Result
@@ -119,12 +120,14 @@ def _system(
 ) -> dict[str, Any]:
     manifest = generator.pipeline.manifest
     settings = {key: value for key, value in asdict(sample).items() if key not in OF_A_SOUND}
+    rewards = [] if sample.network == "teacher" else manifest.provenance.get(KEY, [])
     return {
         "name": name or f"{manifest.name} {sample.network}:{sample.num_inference_steps}",
         "model": manifest.name,
         "model_version": manifest.version,
         "model_fingerprint": manifest.fingerprint,
         **settings,
+        **({KEY: rewards} if rewards else {}),
         "seed": seed,
         "protocol": protocol.name,
         "protocol_hash": protocol.hash,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
 
 from soundleap.data.manifest import write_text_atomically
 from soundleap.errors import BundleError
@@ -49,9 +48,3 @@ def joined(*lists: list[dict[str, str]]) -> list[dict[str, str]]:
     """Put lists of networks together, each network once."""
     rows = {row["network"]: row for one in lists for row in one}
     return list(rows.values())
-
-
-def networks_of(provenance: dict[str, Any]) -> list[dict[str, str]]:
-    """Give the networks that a model's provenance names."""
-    found = provenance.get(KEY)
-    return cast("list[dict[str, str]]", found) if isinstance(found, list) else []
