@@ -146,6 +146,8 @@ def test_the_command_makes_an_adapter_that_generate_uses(
     assert adapter.info.captions == ("tone",)
     assert adapter.info.provenance["clips"] == 5
     assert (tmp_path / "tones.run" / "stats.jsonl").exists()
+    assert main(["show", str(out)]) == 0
+    assert "untrained" in capsys.readouterr().out
     made = ["generate", "tone", "--model", str(bundle.folder), "--adapter", f"{out}:0.8", "-q"]
     assert main([*made, "--duration", "0.5", "-o", str(tmp_path / "a.wav")]) == 0
     assert main(command) == 0  # nothing is left to do

@@ -1,22 +1,22 @@
-"""`soundleap show`: what a generated file says about itself."""
+"""`soundleap show`: what a generated file, or an adapter, says about itself."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def show(
-    file: Annotated[Path, typer.Argument(help="A sound file made by Soundleap.")],
+    file: Annotated[
+        Path, typer.Argument(help="A sound file made by Soundleap, or an adapter (.safetensors).")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print the settings that a generated file carries."""
-    from soundleap.audio.metadata import read_metadata
-
-    metadata = read_metadata(file)
+    """Print the settings that a generated file or an adapter carries."""
+    metadata = _facts(file)
     if as_json:
         typer.echo(json.dumps(metadata, indent=1))
         return
@@ -24,3 +24,14 @@ def show(
     for name, value in metadata.items():
         text = value if isinstance(value, str) else json.dumps(value)
         typer.echo(f"{name:<{width}}  {text}")
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    if file.suffix == ".safetensors":
+        from soundleap.models.lora import read_adapter
+
+        adapter = read_adapter(file)
+        return {**adapter.info.model_dump(mode="json"), **adapter.file.model_dump()}
+    from soundleap.audio.metadata import read_metadata
+
+    return read_metadata(file)
