@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from soundleap.data.captions import SHOWN_FAULTS
 from soundleap.data.padding import pad_rows
+from soundleap.data.text_states import structured_captions
 from soundleap.errors import InputError
 from soundleap.models.seams import Text
 from soundleap.models.text import TextStates
@@ -150,11 +151,12 @@ def _captions_of_rows(path: Path, lines: list[str]) -> list[str]:
 
 
 def _states(words: list[str], encoder: Text, progress: bool) -> list[Tensor]:
-    """Encode texts; float16 as in a cache of latents."""
+    """Encode texts, structured by rule where the encoder reads that; float16 as in a cache."""
     rows: list[Tensor] = []
     starts = range(0, len(words), _AT_ONCE)
     for start in tqdm(starts, desc="text", disable=not progress):
-        states = encoder.encode(words[start : start + _AT_ONCE])
+        some = words[start : start + _AT_ONCE]
+        states = encoder.encode(some, structured_captions(encoder, some))
         pairs = zip(states.embeds, states.mask, strict=True)
         rows += [row[mask].half().cpu() for row, mask in pairs]
     return rows

@@ -55,12 +55,16 @@ def decoder_of(
 ) -> Decode | None:
     """Return what the distances "mel" and "stft" decode with; None for others.
 
+    Where no vocoder is known, Griffin-Lim makes the waveforms.
+
     Raises:
-        InputError: if codec or vocoder are not known.
+        InputError: if no codec is known, or the vocoder is not there.
         BundleError: if a file can't be read.
     """
     if not settings.decoded:
         return None
+    if settings.distance == "stft" and parts.vocoder is not None and not parts.vocoder.exists():
+        raise InputError(f"distance is stft, but there is no vocoder at {parts.vocoder}")
     codec = parts.load_codec().to(device)
     decoder = SoundDecoder(codec.latent, codec.vocoder)
     return decoder.mel if settings.distance == "mel" else decoder.waveform
