@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from soundleap.models.text_audio import TextAudioModel
 
 MAX_BEST_OF = 16
+MOST_TEXTS = 10_000
 SHIPPED = Path(__file__).parent / "assets" / "text_audio" / "model.safetensors"
 
 
@@ -80,6 +81,8 @@ class Ranker:
             InputError: for one that is too long for the judge; says which.
         """
         new = [text for text in dict.fromkeys(prompts) if text not in self._texts]
+        if new and len(self._texts) > MOST_TEXTS:
+            self._texts.clear()  # those that are wanted again are read again
         if new:
             self._texts |= zip(new, self.model.embed_text(new), strict=True)
 

@@ -43,6 +43,7 @@ def serve(
         int, typer.Option(help="Of them, from one key or address.")
     ] = 32,
     max_takes: Annotated[int, typer.Option(help="Sounds of one job.")] = 16,
+    max_best_of: Annotated[int, typer.Option(help="Tries of a sound, 1 to 16.")] = 8,
     max_audio: Annotated[float, typer.Option(help="Seconds of sound of one job.")] = 300.0,
     queue_timeout: Annotated[
         float, typer.Option(help="Seconds that a direct request may wait.")
@@ -103,6 +104,7 @@ def serve(
         max_queue=max_queue,
         max_queue_per_client=max_queue_per_client,
         max_takes=max_takes,
+        max_best_of=max_best_of,
         max_audio_in_s=max_audio,
         queue_timeout_in_s=queue_timeout,
         timeout_in_s=timeout,

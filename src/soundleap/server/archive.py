@@ -47,7 +47,7 @@ def archive(takes: Sequence[Take], format: FileFormat) -> bytes:
         for take in takes:
             assert take.made is not None
             sample = take.work.sample
-            name = file_name(take.number, sample.prompt, sample.seed, format)
+            name = file_name(take.number, sample.prompt, take.seed, format)
             entry = zipfile.ZipInfo(name)  # the zip's own first day: no clock in it
             entry.compress_type = packing
             file.writestr(entry, encode(take.made, AudioFormat(format)).data)

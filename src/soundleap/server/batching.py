@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from soundleap.server.errors import ApiError
 from soundleap.server.fair import FairQueue
@@ -98,14 +98,15 @@ class Dispatcher:
         if self._stopping:
             raise stopping()
         client = works[0].client
+        own = tries_of(work for work in self.queue if work.client == client)
         room = min(
-            self.settings.max_queue - len(self.queue),
-            self.settings.max_queue_per_client - self.queue.count(client),
+            self.settings.max_queue - tries_of(self.queue),
+            self.settings.max_queue_per_client - own,
         )
-        if len(works) > room:
+        if tries_of(works) > room:
             message = (
-                f"{len(self.queue)} sounds are waiting, {self.queue.count(client)} of them yours; "
-                f"there is room for {max(0, room)}, asked for {len(works)}: try again later"
+                f"{tries_of(self.queue)} sounds are waiting, {own} of them yours; "
+                f"there is room for {max(0, room)}, asked for {tries_of(works)}: try again later"
             )
             raise ApiError(429, "queue_full", message, retry_after=self.wait_in_s)
         loop = asyncio.get_running_loop()
@@ -242,6 +243,11 @@ class Dispatcher:
         while not condition():
             self._wake.clear()
             await self._wake.wait()
+
+
+def tries_of(works: Iterable[Work]) -> int:
+    """Count the sounds that are made for works, all tries included."""
+    return sum(work.best_of for work in works)
 
 
 def stopping() -> ApiError:

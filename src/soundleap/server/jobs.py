@@ -54,6 +54,11 @@ class Take:
         """Whether nothing more will happen."""
         return self.status in ("done", "failed", "cancelled")
 
+    @property
+    def seed(self) -> int:
+        """Of the sound, or of its first try until it is made."""
+        return int((self.made.metadata if self.made else {}).get("seed", self.work.sample.seed))
+
     def settle(self) -> None:
         """Read from its future how it ended."""
         future = self.work.future
@@ -69,14 +74,14 @@ class Take:
 
     def body(self, job_id: str) -> dict[str, Any]:
         """Give it as clients see it."""
-        sample, made = self.work.sample, self.made
+        made = self.made
         address = f"/v1/jobs/{job_id}/audio/{self.number}"
         return {
             "number": self.number,
             "status": self.status,
-            "seed": sample.seed,
+            "seed": self.seed,
             "step": self.work.step,
-            "steps": sample.num_inference_steps,
+            "steps": self.work.steps,
             **{name: self.facts.get(name) for name in _FACTS},
             "seconds": {"queue": self.work.waited_in_s, **made.seconds} if made else None,
             "metadata": made.metadata if made else None,
@@ -142,7 +147,7 @@ class Job:
 
     def step(self, take: Take, step: int) -> None:
         """Tell of a take's progress."""
-        steps = take.work.sample.num_inference_steps
+        steps = take.work.steps
         self.tell("step", {"take": take.number, "step": step, "steps": steps})
 
     def settle(self, take: Take) -> None:

@@ -16,6 +16,7 @@ from soundleap.adapters import UsedAdapters
 from soundleap.bundle import Bundle
 from soundleap.bundle_schema import NetworkName, TeacherSolver
 from soundleap.errors import BundleError, InputError
+from soundleap.ranking import available
 from soundleap.resolve import KNOWN_MODELS, open_model
 from soundleap.server.batching import Dispatcher
 from soundleap.server.metrics import Metrics
@@ -198,7 +199,7 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
         "structured_captions": sampling.structured_captions,
         "negative_prompt": not student or sampling.guidance_range[0] <= 1,
         "quality": manifest.quality,
-        "ranking": False,
+        "ranking": available(),
     }
 
 

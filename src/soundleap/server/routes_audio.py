@@ -20,6 +20,7 @@ from soundleap.server.guard import Visit
 from soundleap.server.schemas import (
     Body,
     GenerateBody,
+    SoundBody,
     SoundGenerationBody,
     SpeechBody,
     elevenlabs_format,
@@ -95,15 +96,16 @@ async def _sound(
     service: Service = request.app.state.service
     visit: Visit = request.state.visit
     asked = body.request()
+    best_of = body.tries(service.settings.max_best_of) if isinstance(body, SoundBody) else 1
     model = service.model(body.asked_model)
     assert model.bundle is not None
     try:
         if adjust is not None:
             asked = adjust(asked, model.bundle.manifest)
         sample = service.complete(model, [asked])[0]
-        check_length(service, sample, 1, body.names())
+        check_length(service, sample, best_of, body.names())
         note(service, visit, model.id, sample)
-        work = service.submit(model, [sample], visit.client, patient=False)[0]
+        work = service.submit(model, [sample], visit.client, patient=False, best_of=best_of)[0]
         made = await _wait(request, work)
     except InputError as error:
         raise from_input(error, body.model_dump(exclude_unset=True), body.names()) from None
@@ -141,7 +143,7 @@ async def _encoded(
     service.metrics.stages.observe(seconds, model, "encode")
     stages = {"queue": work.waited_in_s, **made.seconds, "encode": seconds}
     headers = {
-        "X-Seed": str(work.sample.seed),
+        "X-Seed": str(made.metadata.get("seed", work.sample.seed)),
         "X-Model": model,
         "X-Sampling-Rate": str(encoded.sampling_rate),
         "X-Duration-In-S": f"{made.waveform.shape[-1] / made.sampling_rate:g}",
@@ -149,6 +151,8 @@ async def _encoded(
         "Server-Timing": ", ".join(f"{k};dur={1000 * v:.1f}" for k, v in stages.items()),
         "Cache-Control": "no-store",
     }
+    if "ranking" in made.metadata:
+        headers["X-Ranking-Scores"] = " ".join(map(str, made.metadata["ranking"]["scores"]))
     if encoded.sampling_rate != made.sampling_rate:
         headers["X-Resampled-From"] = str(made.sampling_rate)
     return Response(encoded.data, media_type=encoded.media_type, headers=headers)
@@ -160,7 +164,7 @@ def check_length(service: Service, sample: Sample, count: int, names: dict[str, 
     if length > most:
         name = names.get("duration_in_s", "duration_in_s")
         message = (
-            f"{name} is {sample.duration_in_s:g} s and count is {count}, {length:g} s together; "
+            f"{name} is {sample.duration_in_s:g} s for {count} sounds, {length:g} s together; "
             f"allowed: at most {most:g} s together"
         )
         raise field_error(name, message, sample.duration_in_s, f"at most {most / count:g} s")

@@ -57,7 +57,7 @@ async def create(request: Request, response: Response, body: JobBody) -> dict[st
     if body.count > most:
         message = f"count is {body.count}; allowed: 1 to {most}"
         raise field_error("count", message, body.count, f"1 to {most}")
-    asked = body.request()
+    asked, best_of = body.request(), body.tries(service.settings.max_best_of)
     model = service.model(body.asked_model)
     try:
         samples = service.complete(model, spread_seeds([asked], None, body.count))
@@ -65,11 +65,11 @@ async def create(request: Request, response: Response, body: JobBody) -> dict[st
         text = str(error).partition(": ")[2] if str(error).startswith("request ") else str(error)
         given = body.model_dump(exclude_unset=True)
         raise from_input(InputError(text), given, body.names()) from None
-    check_length(service, samples[0], body.count, body.names())
+    check_length(service, samples[0], body.count * best_of, body.names())
     if not service.jobs.room:
         raise ApiError(429, "queue_full", "too many jobs are open; try later", retry_after=30)
     note(service, visit, model.id, samples[0])
-    works = service.submit(model, samples, visit.client, patient=True)
+    works = service.submit(model, samples, visit.client, patient=True, best_of=best_of)
     dispatcher = model.dispatcher
     assert dispatcher is not None
 
@@ -168,7 +168,7 @@ async def audio(
     headers = {
         "ETag": tag,
         "Cache-Control": "private, max-age=3600",
-        "X-Seed": str(take.work.sample.seed),
+        "X-Seed": str(take.seed),
         "X-Model": job.model,
         "X-Sampling-Rate": str(encoded.sampling_rate),
     }
@@ -176,7 +176,7 @@ async def audio(
         return Response(status_code=304, headers=headers)
     if download:
         sample = take.work.sample
-        saved_as = file_name(take.number, sample.prompt, sample.seed, kind)
+        saved_as = file_name(take.number, sample.prompt, take.seed, kind)
         headers["Content-Disposition"] = f'attachment; filename="{saved_as}"'
     return Response(encoded.data, media_type=encoded.media_type, headers=headers)
 

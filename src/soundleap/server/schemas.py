@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from soundleap.bundle_schema import NetworkName, Sampling, TeacherSolver
+from soundleap.ranking import available
 from soundleap.requests import MAX_CHARACTERS, MAX_SEED, Request
 from soundleap.server.errors import ApiError, FieldFault, field_error
 from soundleap.server.formats import OUTPUT_FORMATS, AudioFormat, parse_output_format
@@ -79,6 +80,23 @@ class SoundBody(Body):
     guidance_scale_post: Scale | None = None
     solver: TeacherSolver | None = None
     compat: bool | None = None
+    best_of: Annotated[
+        int | None,
+        Field(ge=1, description="Tries; the one that fits the prompt best is kept. See limits."),
+    ] = None
+
+    def tries(self, most: int) -> int:
+        """Give how many tries of a sound are made.
+
+        Raises:
+            ApiError: if there are more than `most`, or nothing to choose with.
+        """
+        asked = self.best_of or 1
+        allowed = most if available() else 1
+        if asked > allowed:
+            message = f"best_of is {asked}; allowed: 1 to {allowed}"
+            raise field_error("best_of", message, asked, f"1 to {allowed}")
+        return asked
 
     def request(self) -> Request:
         """Give what is asked for.

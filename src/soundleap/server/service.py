@@ -127,7 +127,13 @@ class Service:
         return complete_all(requests, model.bundle.manifest)
 
     def submit(
-        self, model: ServedModel, samples: Sequence[Sample], client: str, *, patient: bool
+        self,
+        model: ServedModel,
+        samples: Sequence[Sample],
+        client: str,
+        *,
+        patient: bool,
+        best_of: int = 1,
     ) -> list[Work]:
         """Queue samples; see `Dispatcher.submit`.
 
@@ -136,15 +142,15 @@ class Service:
         """
         assert model.dispatcher is not None
         loop = asyncio.get_running_loop()
-        works = [Work(client, sample, loop.create_future()) for sample in samples]
+        works = [Work(client, sample, loop.create_future(), best_of=best_of) for sample in samples]
         model.dispatcher.submit(works, patient=patient)
         return works
 
     def limits(self) -> dict[str, Any]:
         """Give the limits that clients should know."""
         names = (
-            "max_takes", "max_audio_in_s", "max_queue", "max_queue_per_client", "max_body_bytes",
-            "max_upload_bytes", "results_kept_in_s", "results_kept_bytes",
+            "max_takes", "max_best_of", "max_audio_in_s", "max_queue", "max_queue_per_client",
+            "max_body_bytes", "max_upload_bytes", "results_kept_in_s", "results_kept_bytes",
         )  # fmt: skip
         return {
             "max_prompt_characters": MAX_CHARACTERS,

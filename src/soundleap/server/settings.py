@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from soundleap.errors import InputError, check_range, unknown_name
+from soundleap.ranking import MAX_BEST_OF
 
 WorkerKind = Literal["process", "thread"]
 """Where sounds are made: in processes of their own, or in threads of the server's process."""
@@ -30,7 +31,8 @@ class ServerSettings:
         max_queue: most sounds that wait, for each model.
         max_queue_per_client: most of them from one key or address.
         max_takes: most sounds of one job.
-        max_audio_in_s: most seconds of sound of one job, duration x count.
+        max_best_of: most tries of a sound, of which the one that fits its prompt best is kept.
+        max_audio_in_s: most seconds of sound of one job, duration x count x tries.
         max_body_bytes: largest JSON body.
         max_upload_bytes: largest sound file that is sent for its settings.
         body_timeout_in_s: longest wait for a request's body.
@@ -58,6 +60,7 @@ class ServerSettings:
     max_queue: int = 64
     max_queue_per_client: int = 32
     max_takes: int = 16
+    max_best_of: int = 8
     max_audio_in_s: float = 300.0
     max_body_bytes: int = 64 * 1024
     max_upload_bytes: int = 32 * 1024 * 1024
@@ -98,6 +101,7 @@ _RANGES: dict[str, tuple[float, float, str]] = {
     "max_queue": (1, 100_000, ""),
     "max_queue_per_client": (1, 100_000, ""),
     "max_takes": (1, 1000, ""),
+    "max_best_of": (1, MAX_BEST_OF, ""),
     "max_audio_in_s": (1.0, 100_000.0, "s"),
     "max_body_bytes": (1024, _GIB, "bytes"),
     "max_upload_bytes": (1024, _GIB, "bytes"),

@@ -27,6 +27,7 @@ class Work:
         on_begin: called when the work is begun.
         on_step: called with the number of queries done.
         step: queries done.
+        best_of: tries, of which the one that fits best is given.
         queued: when it was asked for, on the monotonic clock.
         begun: when it was begun; None while it waits.
     """
@@ -37,8 +38,14 @@ class Work:
     on_begin: Callable[[], None] | None = None
     on_step: Callable[[int], None] | None = None
     step: int = 0
+    best_of: int = 1
     queued: float = field(default_factory=time.monotonic)
     begun: float | None = None
+
+    @property
+    def steps(self) -> int:
+        """Queries of all tries."""
+        return self.best_of * self.sample.num_inference_steps
 
     @property
     def waited_in_s(self) -> float:

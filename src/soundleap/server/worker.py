@@ -1,7 +1,7 @@
 """The end of a pipe at which sounds are made; runs in a process or thread of its own.
 
-The server sends ``("make", batch, samples)``, ``("cancel", batch)`` and ``("stop",)``. The worker
-answers with ``("ready", facts)`` or ``("failed", message)`` once, then, for each batch:
+The server sends ``("make", batch, [(sample, tries)...])``, ``("cancel", batch)`` and ``("stop",)``.
+The worker answers with ``("ready", facts)`` or ``("failed", message)`` once, then, for each batch:
 ``("step", rows, step)`` after every query of the network, ``("sound", row, Made)`` or
 ``("error", row, kind, message)`` for every row, ``("spent", count, seconds)`` for every group that
 was made at once, and ``("end", batch)``.
@@ -13,7 +13,8 @@ import os
 import signal
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,10 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundleap.errors import InputError, NotFiniteError, SoundleapError
+from soundleap.ranking import Tries, candidate_seeds
 from soundleap.requests import Sample
 
 if TYPE_CHECKING:
     from soundleap.generator import Generator
+    from soundleap.ranking import Ranker
 
 WAIT_POLICY = ("OMP_WAIT_POLICY", "PASSIVE")
 """Threads that wait for one another sleep. By default they spin, and where other processes want the
@@ -97,13 +100,13 @@ def run(pipe: Connection, options: WorkerOptions) -> None:
     """Load the model, then make batches until the server says stop or is gone."""
     try:
         with pipe:
-            generator = _load(pipe, options)
+            generator, judge = _load(pipe, options), _Judge()
             while generator is not None:
                 message = pipe.recv()
                 if message[0] == "stop":
                     return
                 if message[0] == "make":
-                    _Batch(pipe, generator, message[1], message[2]).run()
+                    _Batch(pipe, generator, judge, message[1], message[2]).run()
     except (EOFError, OSError):  # the server is gone, or has given this worker up
         return
 
@@ -133,49 +136,88 @@ def _load(pipe: Connection, options: WorkerOptions) -> Generator | None:
     return generator
 
 
+@dataclass(frozen=True)
+class _Try:
+    """One of the tries of a row."""
+
+    row: int
+    number: int
+    sample: Sample
+
+
+class _Judge:
+    """The ranking model, opened when a sound with several tries is first asked for."""
+
+    @cached_property
+    def ranker(self) -> Ranker:
+        from soundleap.ranking import Ranker
+
+        return Ranker()
+
+
 class _Batch:
-    """Samples that the server sent together."""
+    """Samples that the server sent together, each with the number of its tries."""
 
     def __init__(
-        self, pipe: Connection, generator: Generator, number: int, samples: Sequence[Sample]
+        self,
+        pipe: Connection,
+        generator: Generator,
+        judge: _Judge,
+        number: int,
+        asked: Sequence[tuple[Sample, int]],
     ) -> None:
         self.pipe = pipe
         self.generator = generator
+        self.judge = judge
         self.number = number
-        self.samples = samples
+        self.asked = asked
+        self.found = [Tries.of(sample.seed, best_of) for sample, best_of in asked]
+        self.failed: set[int] = set()
 
     def run(self) -> None:
         """Make them and answer for every row."""
         from soundleap.generator import batches
 
-        rows = [row for row in range(len(self.samples)) if self._tokens_fit(row)]
-        groups = batches([self.samples[row] for row in rows], self.generator.max_batch_size)
-        for group in groups:
-            self._make([rows[i] for i in group])
+        tries = [
+            _Try(row, number, replace(sample, seed=seed))
+            for row, (sample, best_of) in enumerate(self.asked)
+            if self._texts_fit(row)
+            for number, seed in enumerate(candidate_seeds(sample.seed, best_of))
+        ]
+        samples = [one.sample for one in tries]
+        for group in batches(samples, self.generator.max_batch_size):
+            self._make([tries[i] for i in group])
         self.pipe.send(("end", self.number))
 
-    def _tokens_fit(self, row: int) -> bool:
+    def _texts_fit(self, row: int) -> bool:
         from soundleap.batch import check_tokens
 
+        sample, best_of = self.asked[row]
         try:
-            check_tokens(self.samples[row], self.generator.pipeline.text_encoder)
+            check_tokens(sample, self.generator.pipeline.text_encoder)
+            if best_of > 1:
+                self.judge.ranker.read([sample.prompt])
         except InputError as error:
             self._fail([row], "invalid_value", str(error))
             return False
         return True
 
-    def _make(self, rows: Sequence[int]) -> None:
-        """Make rows at once; after a failure each on its own, so that only the culprit fails."""
+    def _make(self, tries: Sequence[_Try]) -> None:
+        """Make tries at once; after a failure each on its own, so that only the culprit fails."""
+        tries = [one for one in tries if one.row not in self.failed]
+        rows = [one.row for one in tries]
+        if not tries:
+            return
         try:
-            self._make_at_once(rows)
+            self._make_at_once(tries)
         except Cancelled:
             self._fail(rows, "cancelled", "cancelled")
         except (EOFError, OSError):
             raise
         except Exception as error:
-            if len(rows) > 1:
-                for row in rows:
-                    self._make([row])
+            if len(tries) > 1:
+                for one in tries:
+                    self._make([one])
             elif isinstance(error, NotFiniteError):
                 self._fail(rows, "not_finite", str(error))
             elif _out_of_memory(error):
@@ -183,21 +225,38 @@ class _Batch:
             else:
                 self._fail(rows, "internal", self._told(error, rows[0]))
 
-    def _make_at_once(self, rows: Sequence[int]) -> None:
+    def _make_at_once(self, tries: Sequence[_Try]) -> None:
         def report(step: int, timestep: float, x_0: object) -> None:
             self._check_cancelled()
-            self.pipe.send(("step", list(rows), step + 1))
+            for one in tries:
+                made = len(self.found[one.row].scores) - self.found[one.row].scores.count(None)
+                done = made * one.sample.num_inference_steps + step + 1
+                self.pipe.send(("step", [one.row], done))
 
         self._check_cancelled()
         pipeline = self.generator.pipeline
         audios, metadata, seconds = pipeline.run(
-            [self.samples[row] for row in rows], callback_on_step_end=report
+            [one.sample for one in tries], callback_on_step_end=report
         )
-        share = {stage: value / len(rows) for stage, value in seconds.items()}
+        share = {stage: value / len(tries) for stage, value in seconds.items()}
         rate = pipeline.manifest.sampling_rate
-        self.pipe.send(("spent", len(rows), seconds))
-        for row, audio, entry in zip(rows, audios, metadata, strict=True):
-            self.pipe.send(("sound", row, Made(audio, rate, entry, share)))
+        self.pipe.send(("spent", len(tries), seconds))
+        for one, audio, entry in zip(tries, audios, metadata, strict=True):
+            self._keep(one, Made(audio, rate, entry, share))
+
+    def _keep(self, one: _Try, made: Made) -> None:
+        """Send a sound, or the best of its row once all of them are made."""
+        found = self.found[one.row]
+        if len(found.scores) == 1:
+            self.pipe.send(("sound", one.row, made))
+            return
+        ranker = self.judge.ranker
+        score = ranker.score(made.waveform, made.sampling_rate, one.sample.prompt)
+        if found.add(one.number, score, made) and found.kept is not None:
+            best: Made = found.kept[1]
+            facts = found.facts(ranker.model.weights_sha256)
+            metadata = {**best.metadata, "ranking": facts}
+            self.pipe.send(("sound", one.row, replace(best, metadata=metadata)))
 
     def _check_cancelled(self) -> None:
         while self.pipe.poll():
@@ -208,13 +267,14 @@ class _Batch:
                 raise EOFError
 
     def _fail(self, rows: Sequence[int], kind: FaultKind, message: str) -> None:
-        for row in rows:
+        for row in dict.fromkeys(rows):
+            self.failed.add(row)
             self.pipe.send(("error", row, kind, message))
 
     def _told(self, error: Exception, row: int) -> str:
         """Give the traceback for the log, without the texts of the request."""
         text = "".join(traceback.format_exception(error))
-        sample = self.samples[row]
+        sample = self.asked[row][0]
         for secret in (sample.prompt, sample.negative_prompt, sample.struct_prompt):
             if secret:
                 text = text.replace(secret, "[text]").replace(repr(secret)[1:-1], "[text]")

@@ -112,7 +112,8 @@ class Worker:
         for work in works:
             work.begin()
             work.future.add_done_callback(lambda _: self._cancel_if_unwanted(batch))
-        self._tell("make", batch.number, [work.sample for work in works])
+        asked = [(work.sample, work.best_of) for work in works]
+        self._tell("make", batch.number, asked)
         try:
             async with asyncio.timeout(timeout_in_s):
                 await batch.ended.wait()

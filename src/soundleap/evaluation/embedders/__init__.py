@@ -23,13 +23,16 @@ EMBEDDERS = {
 OFFLINE = ("yamnet", "aisfx")
 """Those whose weights come inside a package and need no path."""
 
+EITHER = ("ours",)
+"""Those that bring weights but also take others."""
+
 
 def open_embedder(name: str, weights: str | None = None, *, device: str = "cpu") -> Embedder:
     """Open an embedder.
 
     Args:
         name: a key of `EMBEDDERS`.
-        weights: path of its weights; needed by all but `OFFLINE`, which take none.
+        weights: path of its weights; needed by all but `OFFLINE`, which take none, and `EITHER`.
         device: torch device it runs on; "yamnet" always runs on the CPU.
 
     Raises:
@@ -40,7 +43,7 @@ def open_embedder(name: str, weights: str | None = None, *, device: str = "cpu")
         raise unknown_name("embedder", name, EMBEDDERS)
     if name in OFFLINE and weights is not None:
         raise InputError(f"embedder {name!r} brings its own weights; leave --weights {name}= out")
-    if name not in OFFLINE and weights is None:
+    if name not in (*OFFLINE, *EITHER) and weights is None:
         raise InputError(
             f"embedder {name!r} needs a file of weights: give --weights {name}=PATH "
             "(Soundleap never downloads them)"
