@@ -13,11 +13,13 @@ from pydantic import ValidationError
 from toy_runs import Toy, assert_same_run
 
 from soundleap.errors import InputError
+from soundleap.models.registry import load_network
 from soundleap.training.batches import Batches
 from soundleap.training.distillation import DistillationSettings, DistillationStory
 from soundleap.training.loop import generator_for, train
 from soundleap.training.objectives import ConsistencyObjective
 from soundleap.training.settings import load_settings
+from soundleap.untrained.write import write_untrained_family
 
 
 def run(toy: Toy, folder: Path, **changes: Any) -> DistillationStory:
@@ -143,3 +145,26 @@ def test_an_infinite_gamma_from_yaml_and_from_the_command_line(toy: Toy, tmp_pat
     t = torch.tensor([100.0, 900.0])
     expected = story.schedule.alpha(t) ** 2
     torch.testing.assert_close(story.objective.weight(t), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "prediction"), [("tango", "v"), ("make-an-audio-2", "eps")])
+def test_axes_of_every_latent_and_network(tmp_path: Path, family: str, prediction: Any) -> None:
+    """A U-Net on 2-D latents, a transformer on 1-D: captions alone, low-rank layers, mels."""
+    write_untrained_family(tmp_path / "model", family)
+    (tmp_path / "captions.txt").write_text("rain\nwind\n", encoding="utf-8")
+    settings = DistillationSettings(
+        run_dir=str(tmp_path / "run"), teacher=str(tmp_path / "model"), prediction=prediction,
+        data="captions", captions=str(tmp_path / "captions.txt"), top_rule="unit_noise",
+        duration_range_in_s=None if family == "tango" else (0.5, 1.0), distance="mel",
+        lora_rank=2, solver="heun", solver_steps=2, solver_error_iterations=1, batch_size=160,
+        iterations=2, log_iterations=1, mixed_precision="no", preview_prompts=(),
+    )  # fmt: skip
+    train(DistillationStory(settings, progress=False), progress=False)
+    last = lines(tmp_path / "run")[-1]
+    assert last["teacher_queries"] == 8
+    assert last["skipped"] == 0
+    assert last["solver_error"] > 0
+    network = load_network(tmp_path / "run" / "student.safetensors")
+    assert network.config.guided
+    assert (tmp_path / "run" / "adapter.safetensors").is_file()
