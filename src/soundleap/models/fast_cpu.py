@@ -26,7 +26,7 @@ from soundleap.models.fast_cpu_training import TrainedAttention, TrainedLinear
 
 _LEAST_SCORES = 2**20  # fewer scores a head than this and torch's own attention is as good
 _LEAST_FRAMES = 2048  # fewer, and laying out a convolution's weights anew costs more than it brings
-_ROWS = {torch.float32: 128, torch.bfloat16: 512}  # of scores at a time, so that they stay cached
+_ROWS = {torch.float32: 512, torch.bfloat16: 512}  # of scores at a time, so that they stay cached
 
 _PLAIN = ContextVar("plain", default=False)
 
