@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from soundleap.errors import SoundleapError
-from soundleap.training.checkpoint import KEEP, list_checkpoints, load_latest, save_checkpoint
+from soundleap.training.checkpoint import (
+    KEEP,
+    checkpoint_path,
+    list_checkpoints,
+    load_checkpoint,
+    load_latest,
+    save_checkpoint,
+)
 
 
 def state(iteration: int) -> dict[str, Any]:
@@ -23,6 +30,33 @@ def test_the_newest_is_loaded_and_the_last_few_are_kept(tmp_path: Path) -> None:
     torch.testing.assert_close(load_latest(tmp_path), state(1000))
     assert len(list_checkpoints(tmp_path)) == KEEP
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_as_many_are_kept_as_asked(tmp_path: Path) -> None:
+    for i in range(1, 6):
+        save_checkpoint(tmp_path, i, state(i), keep=3)
+    assert [path.name[-4] for path in list_checkpoints(tmp_path)] == ["3", "4", "5"]
+    save_checkpoint(tmp_path, 6, state(6), keep=1)
+    assert list_checkpoints(tmp_path) == [checkpoint_path(tmp_path, 6)]
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.5, 0.7, 0.99])
+def test_one_flipped_bit_is_passed_over_or_of_no_matter(tmp_path: Path, place: float) -> None:
+    numbers = {"numbers": torch.arange(4000.0)}
+    save_checkpoint(tmp_path, 1, {"iteration": 1, **numbers})
+    path = save_checkpoint(tmp_path, 2, {"iteration": 2, **numbers})
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 4
+    path.write_bytes(content)
+    found = load_latest(tmp_path)
+    assert found is not None
+    assert found["iteration"] == 1 or place == 0.99  # there only names and places are
+    torch.testing.assert_close(found["numbers"], numbers["numbers"], rtol=0, atol=0)
+
+
+def test_processes_can_map_a_checkpoint(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, 3, state(3))
+    torch.testing.assert_close(load_checkpoint(path, mapped=True), state(3))
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped"])

@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
-from toy_runs import Toy, assert_same_run
+from toy_runs import Toy, assert_same_run, outcome
 
 from soundleap.cli.train import STOPPED
+from soundleap.training.checkpoint import list_checkpoints
 from soundleap.training.loop import train
 from soundleap.training.settings import as_dict
 from soundleap.training.teacher import TeacherSettings, TeacherStory
@@ -59,6 +61,42 @@ def test_kill_9_at_a_random_moment(settings: TeacherSettings, tmp_path: Path) ->
     assert code in (-signal.SIGKILL, 0), delay
     assert start(killed, tmp_path).wait() == 0, delay
     assert_same_run(settings.run_dir, killed.run_dir)
+
+
+@posix
+def test_kill_9_while_a_checkpoint_is_written(settings: TeacherSettings, tmp_path: Path) -> None:
+    killed = replace(settings, run_dir=str(tmp_path / "killed"), checkpoint_minutes=1e-9)
+    folder, process = Path(killed.run_dir), start(killed, tmp_path)
+    while process.poll() is None:
+        if list_checkpoints(folder) and list(folder.glob("checkpoint-*.partial")):
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(1e-3)
+    assert process.wait() == -signal.SIGKILL  # one was seen, of more than a hundred
+    assert start(replace(killed, checkpoint_minutes=60.0), tmp_path).wait() == 0
+    assert_same_run(settings.run_dir, killed.run_dir)
+    assert not list(folder.glob("*.partial"))
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+
+
+@posix
+@pytest.mark.slow
+def test_torchrun_runs_the_command_on_two_processes(
+    settings: TeacherSettings, tmp_path: Path
+) -> None:
+    two = replace(settings, run_dir=str(tmp_path / "two"), max_minutes=1e-9)
+    path = tmp_path / "two.yaml"
+    for minutes, code in ((1e-9, 1), (None, 0)):  # torchrun's own code for any but 0 is 1
+        values = {"stage": "teacher", **as_dict(replace(two, max_minutes=minutes))}
+        path.write_text(yaml.safe_dump(values))
+        command = [*TORCHRUN, "-m", "soundleap", "train", "teacher", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+    assert done.stdout.count("finished:") == 1
+    (a, _, _), (b, _, _) = outcome(settings.run_dir), outcome(two.run_dir)
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 @posix
