@@ -16,7 +16,7 @@ const OPTIONAL = ["negative_prompt", "struct_prompt"];
 const RARE = { guidance_scale_post: 1, compat: false };
 
 export let model = null;
-let limits = { max_takes: 16, max_prompt_characters: 1000 };
+let limits = { max_takes: 16, max_best_of: 8, max_prompt_characters: 1000 };
 let extra = {};
 
 const value = (name) => byId(name).value.trim();
@@ -47,6 +47,7 @@ export function useModel(entry, serverLimits) {
   byId("solver").value = entry.default_solver ?? "";
   byId("struct-field").hidden = !entry.structured_captions;
   byId("best-of-field").hidden = !entry.ranking;
+  byId("best_of").max = limits.max_best_of;
   byId("prompt").maxLength = limits.max_prompt_characters;
   hints();
 }
@@ -149,6 +150,7 @@ function check() {
   if (!byId("steps-field").hidden) range("num_inference_steps", own.num_inference_steps, true);
   range("guidance_scale", own.guidance_scale);
   range("count", { min: 1, max: limits.max_takes }, true);
+  if (model.ranking) range("best_of", { min: 1, max: limits.max_best_of }, true);
   const most = Number.MAX_SAFE_INTEGER - limits.max_takes;
   if (!/^\d+$/.test(value("seed")) || Number(value("seed")) > most) bad("seed", `The seed must be a whole number from 0 to ${most}.`);
   return faults;

@@ -121,5 +121,7 @@ export class Row {
 function describe(take) {
   const { num_inference_steps: steps, network, guidance_scale: guidance, seed } = take.settings;
   const way = network === "teacher" ? `teacher, ${steps} steps` : `${steps} step${steps === 1 ? "" : "s"}`;
-  return `${seconds(take.length)} · ${way} · guidance ${guidance} · seed ${seed}`;
+  const { scores } = take.metadata?.ranking ?? {};
+  const best = scores ? ` · best of ${scores.length}, score ${Math.max(...scores).toFixed(2)}` : "";
+  return `${seconds(take.length)} · ${way} · guidance ${guidance} · seed ${seed}${best}`;
 }
