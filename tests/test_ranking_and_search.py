@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +184,13 @@ def test_the_command_prints_a_table_or_json(
     assert values["heard"] == 0
     assert values["hits"][0]["file"].endswith("noise.wav")
     assert main(["search", str(takes), "--quiet"]) == 2
+
+
+def test_judging_needs_no_heavy_package() -> None:
+    code = (
+        "import sys, numpy; from soundleap.ranking import Ranker; assert 'torch' not in sys.modules;"
+        "Ranker().score(numpy.ones(900, 'float32'), 8000, 'rain');"
+        "print([m for m in ('transformers', 'scipy', 'matplotlib', 'accelerate') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
