@@ -1,8 +1,8 @@
 """Does the best of several tries fit its text better? ESC-10 prompts, judged by YAMNet.
 
-    python recipes/evaluate_best_of.py [--model BUNDLE] [--seeds 3] [--best-of 4]
+    python recipes/evaluate_best_of.py [--model BUNDLE] [--captions 4] [--seeds 3] [--best-of 4]
 
-Every caption of the ten classes is made with some seeds, several tries each, as
+The first captions of each of the ten classes are made with some seeds, several tries each, as
 `soundleap generate --best-of` makes them. Kept tries are judged by YAMNet, which neither the
 ranking model nor the sounds' model was trained with. Prints a row for each number of tries.
 """
@@ -21,21 +21,25 @@ from soundleap.ranking import Ranker, at_rate, candidate_seeds
 from soundleap.requests import Request
 
 
-def esc10_prompts() -> list[tuple[str, str]]:
-    """Give every reviewed caption of the ten classes with its class."""
+def esc10_prompts(most: int) -> list[tuple[str, str]]:
+    """Give the first reviewed captions of each of the ten classes with their class."""
     rows = [row for row in read_captions().values() if row.source == "esc10"]
-    return [(text, ESC10_ALIASES.get(row.stem, row.stem)) for row in rows for text in row.captions]
+    return [
+        (text, ESC10_ALIASES.get(row.stem, row.stem))
+        for row in rows
+        for text in row.captions[:most]
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--model")
+    parser.add_argument("--captions", type=int, default=4, help="of each class, 24 at most")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--best-of", type=int, default=4)
     options = parser.parse_args()
-    takes = [
-        (text, label, seed) for text, label in esc10_prompts() for seed in range(options.seeds)
-    ]
+    prompts = esc10_prompts(options.captions)
+    takes = [(text, label, seed) for text, label in prompts for seed in range(options.seeds)]
     generator, ranker, judge = Generator(options.model), Ranker(), YamnetEmbedder()
     classifier = TagClassifier(ESC10, judge.class_names)
     scores = np.zeros((len(takes), options.best_of))
@@ -48,7 +52,7 @@ def main() -> None:
             told[row, number] = classifier.scores(judge.analyse(heard).tags)
     truth = [label for _, label, _ in takes]
     columns = [classifier.labels.index(label) for label in truth]
-    print(f"{len(takes)} takes of {len(esc10_prompts())} captions")
+    print(f"{len(takes)} takes of {len(prompts)} captions")
     print("| best of | recognised by YAMNet | 95 % interval | mean score of its own class |")
     print("|---:|---:|---:|---:|")
     for count in sorted({2**k for k in range(5) if 2**k <= options.best_of} | {options.best_of}):
