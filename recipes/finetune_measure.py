@@ -35,7 +35,7 @@ OTHERS = (
     "an alarm clock beeps", "fast piano music", "a motorcycle passes", "a toilet flushes",
     "someone sneezes", "a hen clucks", "a string orchestra plays",
 )  # fmt: skip
-COMPONENTS, SECONDS, SHOWN, FRAMES = 12, 3.0, 4, 190
+COMPONENTS, SECONDS, SHOWN, FRAMES = 12, 3.0, 3, 190
 Samples = NDArray[np.float32]
 
 
