@@ -29,6 +29,8 @@
 # | train teacher | 1              | 58 (4,000 iterations)  |
 # | distill       | 1              | 23 (600 iterations)    |
 # | distill-far   | 2              | 17 (600, by the clock)  |
+# | distill-long  | 1              | 84 (4,200 iterations)  |
+# | distill-few   | 1              | 35 (1,600 iterations)  |
 # | bundle        | 1              | < 1                    |
 # | evaluate      | 2              | 12                     |
 #
@@ -81,8 +83,14 @@ stage teacher soundleap train teacher "$SIZE-teacher" "run_dir=$RUNS/teacher" \
 stage distill soundleap distill "$SIZE-distill" "run_dir=$RUNS/student-near" \
   "cache=$RUNS/cache" "teacher=$teacher" "codec=$codec" "vocoder=$vocoder" \
   ${limit[@]+"${limit[@]}"}
-stage distill-far soundleap distill "$SIZE-distill-far" "run_dir=$RUNS/student" \
+stage distill-far soundleap distill "$SIZE-distill-far" "run_dir=$RUNS/student-far" \
   "start=$RUNS/student-near/student.safetensors" "cache=$RUNS/cache" "teacher=$teacher" \
+  "codec=$codec" "vocoder=$vocoder" ${limit[@]+"${limit[@]}"}
+stage distill-long soundleap distill "$SIZE-distill-long" "run_dir=$RUNS/student-long" \
+  "start=$RUNS/student-far/student.safetensors" "cache=$RUNS/cache" "teacher=$teacher" \
+  "codec=$codec" "vocoder=$vocoder" ${limit[@]+"${limit[@]}"}
+stage distill-few soundleap distill "$SIZE-distill-few" "run_dir=$RUNS/student" \
+  "start=$RUNS/student-long/student.safetensors" "cache=$RUNS/cache" "teacher=$teacher" \
   "codec=$codec" "vocoder=$vocoder" ${limit[@]+"${limit[@]}"}
 stage bundle soundleap bundle "$OUT" --runs "$RUNS" --licence CC-BY-4.0 --guidance 4.5 \
   ${CARD:+--card "$CARD"}

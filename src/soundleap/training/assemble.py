@@ -26,7 +26,9 @@ from soundleap.training.parts import load_dit, load_vocoder
 from soundleap.training.rewards.record import KEY, rewards_of
 from soundleap.training.settings import load_settings
 
-RUNS = ("codec", "cache", "vocoder", "teacher", "student-near", "student")
+RUNS = (
+    "codec", "cache", "vocoder", "teacher", "student-near", "student-far", "student-long", "student",
+)  # fmt: skip
 PATHS = (
     "run_dir", "manifests", "codec", "vocoder", "text", "teacher", "start", "cache",
     "heldout_cache", "captions", "weights",
