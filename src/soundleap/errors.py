@@ -30,6 +30,10 @@ class DataError(SoundleapError):
     """Training data are lost or damaged; raised while they are read, before anything changes."""
 
 
+class DiskFullError(SoundleapError):
+    """There is no room for what has to be written."""
+
+
 class NotFiniteError(SoundleapError):
     """A model gave NaN or infinity."""
 

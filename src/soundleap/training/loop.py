@@ -18,6 +18,9 @@ from pathlib import Path
 
 import torch
 
+from soundleap.data.disk import told_when_full
+from soundleap.errors import DataError
+from soundleap.training.checkpoint import list_checkpoints
 from soundleap.training.processes import any_process, on_first
 from soundleap.training.records import Stats, check_stats, claim_folder
 from soundleap.training.run_report import RunReport
@@ -26,6 +29,7 @@ from soundleap.training.settings import RunSettings
 from soundleap.training.sharding import is_sharded
 from soundleap.training.skips import Skips, too_many_skipped
 from soundleap.training.story import Story
+from soundleap.training.trackers import check_trackers
 
 
 @dataclass(frozen=True)
@@ -70,14 +74,28 @@ def train(story: Story, *, progress: bool = True) -> RunEnd:
     first one writes, and a signal to any stops all.
 
     Raises:
-        InputError: if the folder holds a run with other settings (only limits may differ).
+        InputError: if the folder holds a run with other settings (only limits may differ), or the
+            package of a tracker is missing.
         NotFiniteError: if weights or a scalar are NaN, or too many steps had to be skipped; the
             last checkpoint stays.
+        DataError: if training data are lost or damaged; a checkpoint of the state before the step
+            is written first, of one process.
+        DiskFullError: if there is no room for what has to be written; the last checkpoint stays.
         SoundleapError: if there are checkpoints and none can be read.
     """
-    run = _Run(story, progress=progress)
-    with _caught_signals() as signals:
-        return run.go(signals)
+    folder = Path(story.settings.run_dir)
+    with told_when_full(folder, lambda: _what_stays(folder)):
+        run = _Run(story, progress=progress)
+        with _caught_signals() as signals:
+            return run.go(signals)
+
+
+def _what_stays(folder: Path) -> str:
+    paths = list_checkpoints(folder)
+    stays = (
+        f"the last checkpoint, {paths[-1].name}, stays" if paths else "no checkpoint was written"
+    )
+    return f"{stays}; make room and give the same command again"
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,7 @@ class _Run:
         self.story, self.settings = story, story.settings
         self.accelerator, self.folder = story.accelerator, Path(story.settings.run_dir)
         self.main = self.accelerator.is_main_process
+        on_first(self.accelerator, lambda: check_trackers(self.settings))
         on_first(self.accelerator, lambda: claim_folder(self.folder, self.settings))
         before = load_run(story, self.folder)
         self.first = self.iteration = before.iteration
@@ -156,7 +175,12 @@ class _Run:
         for optimizer in story.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group.get("lr_scale", 1.0) * learning_rate(settings, n)
-        scalars = story.step(n, generator_for(settings.seed, n))
+        try:
+            scalars = story.step(n, generator_for(settings.seed, n))
+        except DataError:  # nothing of the step has happened yet
+            if n > self.first and self.accelerator.num_processes == 1:
+                self._save()
+            raise
         self.clips += int(scalars.pop("clips", 0))
         if "skipped" in scalars:
             self.skips.add(scalars.pop("skipped"), n)

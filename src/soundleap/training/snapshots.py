@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from soundleap.audio.io import write_bytes
 from soundleap.audio.picture import write_spectrogram
 
 
@@ -21,7 +23,9 @@ def write_sounds(folder: Path, sounds: Mapping[str, Tensor], sampling_rate: int)
     folder.mkdir(parents=True, exist_ok=True)
     for name, waveform in sounds.items():
         scaled = (waveform / max(1.0, float(waveform.abs().max()))).float().numpy()
-        soundfile.write(folder / f"{name}.wav", scaled, sampling_rate, subtype="PCM_16")
+        wav = BytesIO()
+        soundfile.write(wav, scaled, sampling_rate, subtype="PCM_16", format="WAV")
+        write_bytes(folder / f"{name}.wav", wav.getvalue(), overwrite=True)
         write_spectrogram(folder / f"{name}.png", scaled[None], sampling_rate, overwrite=True)
 
 
