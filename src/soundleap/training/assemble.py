@@ -27,7 +27,8 @@ from soundleap.training.rewards.record import KEY, rewards_of
 from soundleap.training.settings import load_settings
 
 RUNS = (
-    "codec", "cache", "vocoder", "teacher", "student-near", "student-far", "student-long", "student",
+    "codec", "cache", "vocoder", "teacher",
+    "student-near", "student-far", "student-long", "student",
 )  # fmt: skip
 PATHS = (
     "run_dir", "manifests", "codec", "vocoder", "text", "teacher", "start", "cache",
