@@ -21,10 +21,13 @@ from toy_runs import Toy, assert_same_run
 
 from soundleap.cli.main import main
 from soundleap.data.disk import fullness, told_when_full
+from soundleap.data.latents import LatentCache
 from soundleap.data.shards import write_shards
 from soundleap.errors import AudioFileError, DataError, DiskFullError, InputError
+from soundleap.training.cache import CacheSettings, make_cache
 from soundleap.training.checkpoint import list_checkpoints, load_checkpoint
 from soundleap.training.loop import train
+from soundleap.training.settings import load_settings
 from soundleap.training.snapshots import write_sounds
 from soundleap.training.teacher import TeacherStory
 
@@ -185,3 +188,18 @@ def test_a_missing_tracker_is_told_before_any_work(
     with pytest.raises(InputError, match="tracker wandb: not installed"):
         train(TeacherStory(settings, progress=False), progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_shards_and_caches_on_a_full_disk(toy: Toy, tmp_path: Path) -> None:
+    shards, copy = tmp_path / "shards", tmp_path / "cache"
+    with limited(5_000), pytest.raises(DiskFullError, match="shards: a file would be too large"):
+        write_shards(toy.cache, shards, progress=False)
+    assert not [path for path in shards.iterdir() if not path.name.startswith(".")]
+    write_shards(toy.cache, shards, progress=False)
+    shutil.copytree(toy.cache, copy)
+    settings = load_settings(CacheSettings, str(copy / "settings.yaml"), [f"run_dir={copy}"])
+    (copy / "text-00000.safetensors").unlink()
+    with limited(5_000), pytest.raises(DiskFullError, match="make room and give the same command"):
+        make_cache(settings, progress=False)
+    make_cache(settings, progress=False)
+    assert len(LatentCache(copy).lengths) == 20

@@ -139,7 +139,7 @@ def run_story(story: Story, *, progress: bool) -> None:
     most = story.settings.iterations
     if story.accelerator.is_main_process:
         typer.echo(
-            f"finished: {end.folder}"
+            f"finished: {end.folder}; index.html there shows it"
             if end.finished
             else f"stopped at iteration {end.iteration} of {most}; the same command goes on"
         )

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from soundleap.data.cache_files import CacheFiles
+from soundleap.data.disk import told_when_full
 from soundleap.data.places import Place, place_of
 from soundleap.data.shard_index import (
     About,
@@ -75,6 +76,7 @@ def write_shards(
 
     Raises:
         InputError: if the cache is not whole, or `out` holds shards made from something else.
+        DiskFullError: if there is no room for them.
     """
     check_range("shard_size", shard_size, 1, 1_000_000)
     files, place = CacheFiles(Path(cache)), place_of(out)
@@ -86,8 +88,9 @@ def write_shards(
     order: list[int] = torch.randperm(len(files.examples), generator=generator).tolist()
     parts = [order[i : i + shard_size] for i in range(0, len(order), shard_size)]
     writer = _Writer(files, place)
-    for part in tqdm(parts, desc="shards", disable=not progress):
-        writer.add(part)
+    with told_when_full(str(place), lambda: "make room and give the same command again"):
+        for part in tqdm(parts, desc="shards", disable=not progress):
+            writer.add(part)
     about = About(
         made_from=files.key,
         vector_shape=files.vector_shape,

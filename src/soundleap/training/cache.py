@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from torch import Tensor
 
 from soundleap.audio.mel import normalise_waveform
+from soundleap.data.disk import told_when_full
 from soundleap.data.examples import MAX_SECONDS, ExampleMaker, ExamplePlan
 from soundleap.data.latents import CacheKey, build_cache, digest, text_digest
 from soundleap.data.pool import AudioPool
@@ -98,6 +99,7 @@ def make_cache(settings: CacheSettings, *, progress: bool = True) -> CacheReport
         InputError: for a folder with another cache, captions that the text encoder can't take, or
             settings that do not fit the model.
         BundleError: if a part is missing or damaged.
+        DiskFullError: if there is no room for it.
     """
     torch.set_num_threads(settings.threads)
     parts = cache_parts(settings.codec, settings.model, settings.length_multiple)
@@ -109,15 +111,17 @@ def make_cache(settings: CacheSettings, *, progress: bool = True) -> CacheReport
     longest = parts.max_seconds(codec)
     key = _key(settings, parts, plan)
     states = StateStore(_states_folder(settings), key.text)
-    count = build_cache(
-        Path(settings.run_dir),
-        ExampleMaker(pool, plan, settings.seed, max_seconds=min(MAX_SECONDS, longest)),
-        key,
-        encode=encoder_of(codec, parts),
-        text_encoder=encoder,
-        states=states,
-        progress=progress,
-    )
+    maker = ExampleMaker(pool, plan, settings.seed, max_seconds=min(MAX_SECONDS, longest))
+    with told_when_full(settings.run_dir, lambda: "make room and give the same command again"):
+        count = build_cache(
+            Path(settings.run_dir),
+            maker,
+            key,
+            encode=encoder_of(codec, parts),
+            text_encoder=encoder,
+            states=states,
+            progress=progress,
+        )
     write_settings(Path(settings.run_dir), settings)
     report = CacheReport(
         examples=count,
