@@ -41,6 +41,10 @@ def _plain_name(name: str) -> str:
 PlainName = Annotated[str, AfterValidator(_plain_name)]
 
 
+_LATER = {"student_guided": True}
+"""Younger fields of `Sampling`; as here they don't count in fingerprints, which so stay."""
+
+
 class Strict(BaseModel):
     """A frozen record that refuses keys it does not know."""
 
@@ -108,6 +112,7 @@ class Sampling(Strict):
         default_teacher_steps: solver steps of the teacher where none are asked for.
         max_teacher_steps: most solver steps of the teacher.
         default_guidance_scale: 1 is no guidance.
+        student_guided: whether the student is told the guidance scale; else it knows one only.
         guidance_range: what the student was trained for.
         teacher_guidance_range: what the teacher takes.
         min_duration_in_s: shortest sound.
@@ -136,6 +141,7 @@ class Sampling(Strict):
     default_teacher_steps: int = 25
     max_teacher_steps: int = 200
     default_guidance_scale: float = 3.0
+    student_guided: bool = True
     guidance_range: tuple[float, float] = (1.0, 6.0)
     teacher_guidance_range: tuple[float, float] = (1.0, 20.0)
     min_duration_in_s: float = 0.5
@@ -153,6 +159,11 @@ class Sampling(Strict):
         if network == "student":
             return self.default_steps, self.max_steps
         return self.default_teacher_steps, self.max_teacher_steps
+
+    @property
+    def takes_negative(self) -> bool:
+        """Whether the student can be led away from a negative prompt by its guidance input."""
+        return self.student_guided and self.guidance_range[0] <= 1
 
     @property
     def usual_duration_in_s(self) -> float:
@@ -181,6 +192,9 @@ class Sampling(Strict):
                     f"default_guidance_scale is {self.default_guidance_scale}; "
                     f"allowed: {low} to {high} ({network})"
                 )
+        low, high = self.guidance_range
+        if not self.student_guided and low != high:
+            raise ValueError(f"guidance_range is {low:g} to {high:g}; not guided knows one only")
         if not 0 < self.min_duration_in_s <= self.max_duration_in_s:
             raise ValueError("min_duration_in_s must be above 0 and not above max_duration_in_s")
         if not self.min_duration_in_s <= self.usual_duration_in_s <= self.max_duration_in_s:
@@ -223,6 +237,9 @@ class Manifest(Description):
     def fingerprint(self) -> str:
         """SHA-256 over everything that shapes a sound: the parts' hashes and the sampling."""
         shaping = self.model_dump(mode="json", include={"kind", "parts", "sampling"})
+        for name, value in _LATER.items():
+            if shaping["sampling"][name] == value:
+                del shaping["sampling"][name]
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -163,11 +163,12 @@ class LatentSampler:
         """
         denoiser = self._denoiser(self.sampling.student_prediction)
         w = conditions.w
+        told = {"w": w} if self.sampling.student_guided else {}
         if conditions.post is not None:
-            positive, negative = ({**conditions.of(row), "w": w} for row in (0, 1))
+            positive, negative = ({**conditions.of(row), **told} for row in (0, 1))
             return batched_guidance(denoiser, positive, negative, conditions.post)
         if not conditions.negative:
-            return denoiser.bind(**conditions.of(0), w=w)
+            return denoiser.bind(**conditions.of(0), **told)
         ones = torch.ones_like(w)
         rows = [conditions.of(row) for row in range(3)]
         joined = {name: _join([row[name] for row in rows]) for name in rows[0]}

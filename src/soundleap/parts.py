@@ -89,7 +89,8 @@ class LoadedParts:
         """
         if name not in self._networks:
             network = self.bundle.load_network(name)
-            needed = {"channels": self.outline.channels, "guided": name == "student"}
+            guided = name == "student" and self.bundle.manifest.sampling.student_guided
+            needed = {"channels": self.outline.channels, "guided": guided}
             if self._text is not None:
                 needed["text_dim"] = self._text.dim
             check_fit(f"the {name} of {self.bundle.folder}", network, needed)

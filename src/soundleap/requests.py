@@ -192,7 +192,7 @@ def _filled(request: Request, sampling: Sampling, network: NetworkName) -> dict[
     guidance = _number(
         "guidance_scale", sampling.default_guidance_scale if scale is None else scale
     )
-    check_range("guidance_scale", guidance, *sampling.guidance_limits(network))
+    _check_guidance(guidance, sampling, network)
     seed = draw_seed() if request.seed is None else request.seed
     length = request.duration_in_s
     return {
@@ -222,6 +222,16 @@ def _check_texts(sample: Sample) -> None:
         raise InputError("prompt is empty; say what is to be heard")
 
 
+def _check_guidance(scale: float, sampling: Sampling, network: NetworkName) -> None:
+    low, high = sampling.guidance_limits(network)
+    if network == "student" and not sampling.student_guided and scale != low:
+        raise InputError(
+            f"guidance_scale is {scale:g}, but this model's student was trained for {low:g} alone "
+            "and is not told another; leave it out, or use the teacher or guidance_scale_post"
+        )
+    check_range("guidance_scale", scale, low, high)
+
+
 def _check_negative(sample: Sample, sampling: Sampling) -> None:
     if not sample.negative_prompt:
         return
@@ -231,7 +241,7 @@ def _check_negative(sample: Sample, sampling: Sampling) -> None:
         )
     if sample.guidance_scale_post > 1:
         return
-    if sample.network == "student" and sampling.guidance_range[0] > 1:
+    if sample.network == "student" and not sampling.takes_negative:
         raise InputError(
             "this model's student takes no negative_prompt; use its teacher, or a "
             "guidance_scale_post above 1"

@@ -61,6 +61,7 @@ def sampling(grid_points: int = GRID_POINTS, guided: bool = True) -> Sampling:
         default_teacher_steps=18,
         max_teacher_steps=200,
         default_guidance_scale=4.0 if guided else 1.0,
+        student_guided=guided,
         guidance_range=(0.0, 6.0) if guided else (1.0, 1.0),
         teacher_guidance_range=(1.0, 20.0),
         min_duration_in_s=0.5,

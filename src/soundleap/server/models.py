@@ -197,7 +197,7 @@ def _facts(bundle: Bundle) -> dict[str, Any]:
         "solvers": list(get_args(TeacherSolver)) if "teacher" in manifest.networks else [],
         "default_solver": sampling.teacher_solver,
         "structured_captions": sampling.structured_captions,
-        "negative_prompt": not student or sampling.guidance_range[0] <= 1,
+        "negative_prompt": not student or sampling.takes_negative,
         "quality": manifest.quality,
         "ranking": available(),
     }
