@@ -133,3 +133,9 @@ def test_settings_of_scale_that_mean_nothing(
 ) -> None:
     with pytest.raises(ValueError, match=words):
         toy.teacher_settings(tmp_path, **changes)
+
+
+def test_runs_of_different_precision_in_one_process(toy: Toy, tmp_path: Path) -> None:
+    for precision in ("no", "bf16", "no"):
+        settings = toy.teacher_settings(tmp_path / precision, mixed_precision=precision)
+        assert TeacherStory(settings).accelerator.mixed_precision == precision

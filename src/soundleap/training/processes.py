@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -43,6 +44,7 @@ def make_accelerator(settings: RunSettings, *, several: bool = False) -> Acceler
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     if launched:
         os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))  # what accelerate goes by
+    forget_precision(settings.mixed_precision)
     group = InitProcessGroupKwargs(backend=backend, timeout=PATIENCE)
     accelerator = Accelerator(
         mixed_precision=settings.mixed_precision,
@@ -56,6 +58,16 @@ def make_accelerator(settings: RunSettings, *, several: bool = False) -> Acceler
             "its losses compare the items of a batch with each other"
         )
     return accelerator
+
+
+def forget_precision(wanted: str) -> None:
+    """Let this Python process begin a run in another precision than its run before.
+
+    accelerate keeps the first run's precision for the whole process and refuses any other.
+    """
+    shared = AcceleratorState._shared_state  # pyright: ignore[reportPrivateUsage]
+    if shared and AcceleratorState().mixed_precision != wanted:
+        AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
 
 
 def shares(
