@@ -93,7 +93,7 @@ def save_bundle(
             for name, module, config in _modules(parts)
         }
         own = parts.text_folder
-        text = hash_builtin_text() if own is None else _copy_text(partial, own)
+        text = hash_builtin_text() if own is None else copy_text(partial, own)
         manifest = Manifest(
             **dict(description),
             kind=kind,
@@ -102,7 +102,7 @@ def save_bundle(
         )
         record = manifest.model_dump_json(indent=1) + "\n"
         (partial / MANIFEST_NAME).write_text(record, encoding="utf-8")
-        card = _short_card(manifest) if model_card is None else model_card
+        card = short_card(manifest) if model_card is None else model_card
         (partial / CARD_NAME).write_text(card, encoding="utf-8")
     return Bundle(target)
 
@@ -132,7 +132,8 @@ def _save_part(folder: Path, name: str, module: nn.Module, config: Any, dtype: S
     return Part(file=path.name, dtype=dtype, **dict(hash_file(path)))
 
 
-def _copy_text(folder: Path, source: Path) -> TextPart:
+def copy_text(folder: Path, source: Path) -> TextPart:
+    """Copy a text encoder's folder into a model folder."""
     copy = folder / "text"
     copy.mkdir()
     from soundleap.models.registry import text_class
@@ -162,7 +163,8 @@ def new_folder(target: Path) -> Generator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _short_card(manifest: Manifest) -> str:
+def short_card(manifest: Manifest) -> str:
+    """Write a short ``MODEL_CARD.md``."""
     return (
         f"# {manifest.name} {manifest.version}\n\n"
         f"Licence: {manifest.licence}. Networks: {', '.join(manifest.networks)}.\n"

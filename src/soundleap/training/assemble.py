@@ -83,11 +83,18 @@ def assemble_bundle(
         provenance=provenance_of(runs),
         quality=figures.quality,
     )
-    return save_bundle(out, parts, description, model_card=_read_card(card))
+    return save_bundle(out, parts, description, model_card=read_card(card))
 
 
-def sampling_of(settings: DistillationSettings, figures: Figures) -> Sampling:
+def sampling_of(
+    settings: DistillationSettings, figures: Figures, teacher: Sampling | None = None
+) -> Sampling:
     """Return how a distilled student is asked.
+
+    Args:
+        settings: of its run.
+        figures: the defaults.
+        teacher: how its teacher's model is asked; None for a teacher of the default family.
 
     Raises:
         InputError: if a default is outside what the student was trained for, or the student is not
@@ -98,23 +105,27 @@ def sampling_of(settings: DistillationSettings, figures: Figures) -> Sampling:
             "the student has objective guided and takes as many steps as its teacher; distill it "
             "further, with objective=consistency and start= its file"
         )
-    grid = settings.grid(NoiseSchedule.scaled_linear()).tolist()
+    base = teacher or Sampling()
+    grid = settings.grid(NoiseSchedule.scaled_linear(**dict(base.schedule))).tolist()
     most = min(8, sum(t > 0 for t in grid))
     if not 1 <= figures.default_steps <= most:
         raise InputError(f"steps is {figures.default_steps}; allowed: 1 to {most}")
+    student: dict[str, Any] = {
+        "prediction": settings.prediction,
+        "student_prediction": settings.student_gives,
+        "boundary": settings.boundary,
+        "sigma_data": settings.sigma_data,
+        "timestep_scaling": settings.timestep_scaling,
+        "grid": tuple(grid),
+        "default_steps": figures.default_steps,
+        "max_steps": most,
+        "default_guidance_scale": figures.default_guidance_scale,
+        "student_guided": settings.guidance_embedding == "input",
+        "guidance_range": settings.cfg_range,
+        "initial_noise": "schedule" if settings.top_rule == "noise" else "unit",
+    }
     try:
-        return Sampling(
-            prediction=settings.prediction,
-            student_prediction=settings.student_gives,
-            boundary=settings.boundary,
-            sigma_data=settings.sigma_data,
-            timestep_scaling=settings.timestep_scaling,
-            grid=tuple(grid),
-            default_steps=figures.default_steps,
-            max_steps=most,
-            default_guidance_scale=figures.default_guidance_scale,
-            guidance_range=settings.cfg_range,
-        )
+        return Sampling(**{**dict(base), **student})
     except ValidationError as error:
         faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
         raise InputError(faults) from None
@@ -127,7 +138,7 @@ def provenance_of(runs: Path) -> dict[str, Any]:
         path = runs / name / "settings.yaml"
         if path.exists():
             values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-            stages[name] = {key: _shorten(key, value) for key, value in values.items()}
+            stages[name] = {key: shorten(key, value) for key, value in values.items()}
     for name, file in (("codec_report", "codec/report.json"), ("cache_key", "cache/key.json")):
         if (runs / file).exists():
             stages[name] = json.loads((runs / file).read_text(encoding="utf-8"))
@@ -136,15 +147,15 @@ def provenance_of(runs: Path) -> dict[str, Any]:
     return found | ({KEY: rewards} if rewards else {})
 
 
-def _shorten(key: str, value: Any) -> Any:
+def shorten(key: str, value: Any) -> Any:
     """Keep folder and name of a path: where a person keeps files is nobody else's concern.
 
     An infinite number becomes a word, as JSON has none.
     """
     if isinstance(value, list):
-        return [_shorten(key, item) for item in cast("list[Any]", value)]
+        return [shorten(key, item) for item in cast("list[Any]", value)]
     if isinstance(value, dict):
-        return {name: _shorten(name, v) for name, v in cast("dict[str, Any]", value).items()}
+        return {name: shorten(name, v) for name, v in cast("dict[str, Any]", value).items()}
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if key not in PATHS or value is None:
@@ -152,7 +163,12 @@ def _shorten(key: str, value: Any) -> Any:
     return "/".join(PurePath(str(value)).parts[-2:])
 
 
-def _read_card(path: Path | None) -> str | None:
+def read_card(path: Path | None) -> str | None:
+    """Read the text of a model card.
+
+    Raises:
+        InputError: if it can't be read.
+    """
     try:
         return None if path is None else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -183,7 +183,7 @@ class DistillationStory:
         if not settings.preview_prompts:
             return
         name = f"snapshot-{iteration:06d}"
-        asked = Preview(settings.preview_prompts, settings.preview_guidance, self.parts)
+        asked = Preview(settings.preview_prompts, settings.preview_scale, self.parts)
         if not isinstance(objective, ConsistencyObjective):
             denoiser = NetworkDenoiser(self.average, self.schedule, settings.student_gives)
             preview(folder / name, denoiser, asked, guided=self.config.guided)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
+from pydantic import model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from soundleap.training.objectives import DistillationAxes
 from soundleap.training.rewards import RewardSettings
 from soundleap.training.settings import STRICT, ScaleSettings
 from soundleap.training.student_lora import LoraSettings
+from soundleap.training.teacher_parts import prediction_of
+
+PREVIEW_GUIDANCE = 3.0
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -36,7 +41,8 @@ class DistillationSettings(DistillationAxes, LoraSettings, RewardSettings, Scale
         target_ema: decay of the target network.
         ema: decay of the weights that are written.
         preview_prompts: of the sounds of snapshots.
-        preview_guidance: guidance scale of these.
+        preview_guidance: guidance scale of these; None: 3, or the nearest that the student is
+            trained for.
         solver_error_iterations: how often the error of the teacher's solver is estimated, for the
             next line of stats.jsonl; 0: never. See `objectives.solver_error`.
     """
@@ -59,8 +65,19 @@ class DistillationSettings(DistillationAxes, LoraSettings, RewardSettings, Scale
         "slow piano waltz in c minor",
         "a man speaks",
     )
-    preview_guidance: float = 3.0
+    preview_guidance: float | None = None
     solver_error_iterations: int = 500
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_teacher(cls, values: Any) -> Any:
+        """Where `prediction` is left out, take what the teacher's file says."""
+        given: dict[str, Any] = getattr(values, "kwargs", None) or values
+        found = None if "prediction" in given else prediction_of(given.get("teacher"))
+        if found is None:
+            return values
+        filled = {**given, "prediction": found}
+        return ArgsKwargs((), filled) if isinstance(values, ArgsKwargs) else filled
 
     def faults(self) -> list[str]:
         """Also refuse settings that contradict each other."""
@@ -78,10 +95,23 @@ class DistillationSettings(DistillationAxes, LoraSettings, RewardSettings, Scale
             )
         if self.rewards and self.objective == "guided":
             found.append("objective is guided, whose answers are no sounds; leave rewards out")
+        low, high = self.cfg_range
+        if self.preview_guidance is not None and not low <= self.preview_guidance <= high:
+            found.append(
+                f"preview_guidance is {self.preview_guidance:g}; allowed: {low:g} to {high:g}, "
+                "what the student is trained for"
+            )
         for name, most in (("drop_text", 1.0), ("target_ema", 1.0), ("ema", 1.0)):
             if not 0 <= getattr(self, name) <= most:
                 found.append(f"{name} is {getattr(self, name):g}; allowed: 0 to {most:g}")
         return found
+
+    @property
+    def preview_scale(self) -> float:
+        """Guidance scale of the sounds of snapshots."""
+        low, high = self.cfg_range
+        given = self.preview_guidance
+        return min(max(PREVIEW_GUIDANCE, low), high) if given is None else given
 
     def estimates(self, iteration: int) -> bool:
         """Tell whether the solver's error is estimated in an iteration: one that is reported."""

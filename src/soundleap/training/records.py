@@ -33,6 +33,7 @@ FREE = (
     "accumulation",
     "gradient_checkpointing",
     "shard",
+    "preview_guidance",
 )
 """Settings that may change when a run goes on."""
 

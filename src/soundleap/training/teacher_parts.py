@@ -13,7 +13,7 @@ from soundleap.bundle import Bundle
 from soundleap.bundle_schema import Sampling
 from soundleap.diffusion.denoisers import Prediction
 from soundleap.diffusion.schedules import NoiseSchedule
-from soundleap.errors import BundleError, InputError
+from soundleap.errors import BundleError, InputError, SoundleapError
 from soundleap.models.registry import NETWORKS, load_network, outline
 from soundleap.training.sound_parts import SoundParts
 
@@ -118,6 +118,22 @@ def find_teacher(
 
 def _path(given: str | None) -> Path | None:
     return None if given is None else Path(given)
+
+
+def prediction_of(teacher: Any) -> Prediction | None:
+    """Give what a teacher on this machine predicts; None where there is none to be read."""
+    from soundleap.resolve import KNOWN_MODELS, open_model
+
+    if not isinstance(teacher, str):
+        return None
+    try:
+        if Path(teacher).is_file():
+            return network_config(Path(teacher)).prediction
+        if Path(teacher).is_dir() or teacher in KNOWN_MODELS:
+            return open_model(teacher).manifest.sampling.prediction
+    except SoundleapError:  # told when the parts are opened
+        pass
+    return None
 
 
 def student_file(start: str) -> Path:
