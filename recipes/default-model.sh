@@ -30,7 +30,8 @@
 # | distill       | 1              | 23 (600 iterations)    |
 # | distill-far   | 2              | 17 (600, by the clock)  |
 # | distill-long  | 1              | 84 (4,200 iterations)  |
-# | distill-few   | 1              | 35 (1,600 iterations)  |
+# | distill-few   | 1              | 32 (1,600 iterations)  |
+# | reward        | 1              | 3 (100 iterations)     |
 # | bundle        | 1              | < 1                    |
 # | evaluate      | 2              | 12                     |
 #
@@ -89,8 +90,11 @@ stage distill-far soundleap distill "$SIZE-distill-far" "run_dir=$RUNS/student-f
 stage distill-long soundleap distill "$SIZE-distill-long" "run_dir=$RUNS/student-long" \
   "start=$RUNS/student-far/student.safetensors" "cache=$RUNS/cache" "teacher=$teacher" \
   "codec=$codec" "vocoder=$vocoder" ${limit[@]+"${limit[@]}"}
-stage distill-few soundleap distill "$SIZE-distill-few" "run_dir=$RUNS/student" \
+stage distill-few soundleap distill "$SIZE-distill-few" "run_dir=$RUNS/student-few" \
   "start=$RUNS/student-long/student.safetensors" "cache=$RUNS/cache" "teacher=$teacher" \
+  "codec=$codec" "vocoder=$vocoder" ${limit[@]+"${limit[@]}"}
+stage reward soundleap distill "$SIZE-reward" "run_dir=$RUNS/student" \
+  "start=$RUNS/student-few/student.safetensors" "cache=$RUNS/cache" "teacher=$teacher" \
   "codec=$codec" "vocoder=$vocoder" ${limit[@]+"${limit[@]}"}
 stage bundle soundleap bundle "$OUT" --runs "$RUNS" --licence CC-BY-4.0 --guidance 4.5 \
   ${CARD:+--card "$CARD"}

@@ -28,7 +28,7 @@ from soundleap.training.settings import load_settings
 
 RUNS = (
     "codec", "cache", "vocoder", "teacher",
-    "student-near", "student-far", "student-long", "student",
+    "student-near", "student-far", "student-long", "student-few", "student",
 )  # fmt: skip
 PATHS = (
     "run_dir", "manifests", "codec", "vocoder", "text", "teacher", "start", "cache",
