@@ -38,7 +38,7 @@ def test_the_page_of_a_run_from_the_disk(tmp_path: Path) -> None:
         page.key("j")
         page.key("p")
         page.wait(f"!{in_focus}.paused")
-        assert page.js("[...document.querySelectorAll('audio')].filter(a => !a.paused).length") == 1
+        page.wait("[...document.querySelectorAll('audio')].filter(a => !a.paused).length === 1")
         page.key("p")
         page.key("k")
         assert page.js(f"{in_focus}.getAttribute('aria-label')") == "rain, iteration 10"
