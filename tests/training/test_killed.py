@@ -78,7 +78,7 @@ def test_kill_9_while_a_checkpoint_is_written(settings: TeacherSettings, tmp_pat
     assert not list(folder.glob("*.partial"))
 
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
 
 
 @posix
