@@ -46,7 +46,7 @@ def make_report(cold: bool = True) -> BenchReport:
         device_name=None,
     )
     return BenchReport(
-        library_version="0.1.0",
+        soundleap_version="0.1.0",
         model="m",
         model_version="1",
         model_fingerprint="ab",

@@ -37,7 +37,7 @@ def run_distill_bench(settings: DistillBenchSettings, told: Told = lambda _: Non
     with use_threads(settings.threads):
         machine = describe_machine(torch.device("cpu"))
     return DistillReport(
-        library_version=__version__,
+        soundleap_version=__version__,
         iterations=settings.iterations,
         machine=machine,
         cases=[measure(case, settings, told) for case in settings.cases],

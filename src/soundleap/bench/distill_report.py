@@ -65,14 +65,14 @@ class DistillReport(Strict):
     """Everything that one call of `soundleap bench distill` found."""
 
     format_version: Literal[1] = 1
-    library_version: str
+    soundleap_version: str
     iterations: int
     machine: Machine
     cases: list[DistillCase]
 
     def to_table(self) -> str:
         """Lay the report out for a terminal of 80 columns; processor seconds by thread."""
-        lines = [*header(self.library_version, "distillation", self.machine), ""]
+        lines = [*header(self.soundleap_version, "distillation", self.machine), ""]
         for case in self.cases:
             lines += _case_rows(case, max(1, self.machine.threads))
         return "\n".join(line.rstrip() for line in lines)

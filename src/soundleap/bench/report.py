@@ -135,7 +135,7 @@ class BenchReport(Strict):
     """Everything that one call of `soundleap bench` found."""
 
     format_version: Literal[1] = 1
-    library_version: str
+    soundleap_version: str
     model: str
     model_version: str
     model_fingerprint: str
@@ -148,7 +148,7 @@ class BenchReport(Strict):
         """Lay the report out for a terminal of 80 columns."""
         what = f"model {self.model} {self.model_version}"
         lines = [
-            *header(self.library_version, what, self.machine),
+            *header(self.soundleap_version, what, self.machine),
             "",
             row("", "median", "min", "quartiles", "", "max"),
         ]
@@ -163,12 +163,12 @@ class BenchReport(Strict):
         write_json(path, self)
 
 
-def header(library_version: str, what: str, machine: Machine) -> list[str]:
+def header(soundleap_version: str, what: str, machine: Machine) -> list[str]:
     """Say in three lines what was measured where."""
     where = " ".join(filter(None, (machine.device, machine.device_name)))
     load = "unknown" if machine.load_before is None else f"{machine.load_before:.1f}"
     return [
-        f"soundleap {library_version}, {what}",
+        f"soundleap {soundleap_version}, {what}",
         f"{machine.cpu}, {machine.usable_cores} of {machine.cores} cores, {machine.platform}",
         f"torch {machine.torch}, threads {machine.threads}, device {where}, load before {load}",
     ]

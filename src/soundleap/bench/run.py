@@ -67,7 +67,7 @@ def _measure(settings: BenchSettings) -> BenchReport:
             for size in settings.batch_sizes
         ]
     return BenchReport(
-        library_version=__version__,
+        soundleap_version=__version__,
         model=manifest.name,
         model_version=manifest.version,
         model_fingerprint=manifest.fingerprint,
