@@ -111,7 +111,7 @@ def study_students(
     root = Path(folder)
     cells = Cells(root, {"study": "students", **ground.facts(), **_plain(plan)})
     teacher = _teacher_file(ground)
-    reference, check = _reference(ground, plan, root)
+    reference, check = teacher_ends(ground, plan.reference_steps, root)
     untrained = {"way": "none", "iterations": 0, "teacher_calls": 0}
     rows = [untrained | cells("untrained", lambda: _untrained(ground, teacher, reference))]
     for way, iterations in plan.stops():
@@ -211,14 +211,23 @@ def judge(ground: Ground, network: Network, reference: Tensor) -> dict[str, Any]
 
 
 @torch.no_grad()
-def _reference(ground: Ground, plan: StudentsPlan, root: Path) -> tuple[Tensor, float]:
-    """Follow the teacher finely from each item's noise; also tell the change at half the steps."""
+def teacher_ends(ground: Ground, steps: int, root: Path) -> tuple[Tensor, float]:
+    """Follow the teacher finely from each item's noise, once: kept in ``reference.safetensors``.
+
+    Args:
+        ground: prompts, guidance scale and seeds.
+        steps: of DPM-Solver++ over the whole flow.
+        root: folder that keeps the ends.
+
+    Returns:
+        The ends ``[items, ...]``, and the RMS of what half the steps change.
+    """
     path = root / "reference.safetensors"
     if not path.exists():
         sampler, _ = ground.sampler("teacher")
         ends: dict[str, Tensor] = {}
-        for name, steps in (("fine", plan.reference_steps), ("half", plan.reference_steps // 2)):
-            times = sampling_timesteps(sampler.schedule, steps)
+        for name, count in (("fine", steps), ("half", steps // 2)):
+            times = sampling_timesteps(sampler.schedule, count)
             ends[name] = torch.cat([
                 sampler.teacher(ground.conditions(i), times, "dpmpp_2m", sample_generators([seed]))
                 for i, seed in enumerate(ground.seeds())
