@@ -158,6 +158,22 @@ def test_a_lost_or_damaged_shard_is_named(shards: Path, name: str) -> None:
         read()
 
 
+@pytest.mark.parametrize("name", ["latents-00002.tar", "text-00000.tar", "index.safetensors"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_same_command_makes_lost_and_damaged_files_again(
+    toy: Toy, shards: Path, name: str, lost: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = shards / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    if lost:
+        path.unlink()
+    assert write_shards(toy.cache, shards, shard_size=SIZE, progress=False).fresh
+    assert path.read_bytes() == whole
+    assert f"{name} of {shards} is lost or damaged: all files are made again" in caplog.text
+    assert not write_shards(toy.cache, shards, shard_size=SIZE, progress=False).fresh
+
+
 def test_a_set_without_its_index_or_with_a_foreign_one(shards: Path, tmp_path: Path) -> None:
     table = shards / "index.safetensors"
     whole = table.read_bytes()

@@ -85,8 +85,7 @@ class Remote:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file in one go."""
-        if hasattr(self._system, "makedirs"):
-            self._system.makedirs(self._root, exist_ok=True)
+        self._system.makedirs(self._root, exist_ok=True)
         self._system.pipe_file(self._path(name), data)
 
     def _path(self, name: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,15 +29,19 @@ from soundleap.data.cache_files import CacheFiles
 from soundleap.data.disk import told_when_full
 from soundleap.data.places import Place, place_of
 from soundleap.data.shard_index import (
+    TABLE,
     About,
     Rows,
     ShardFile,
     Table,
     Words,
+    checked,
     read_about,
     write_index,
 )
-from soundleap.errors import InputError, check_range
+from soundleap.errors import DataError, InputError, check_range
+
+logger = logging.getLogger(__name__)
 
 HEADER = 512
 """Bytes of a member's header in a USTAR file."""
@@ -67,6 +72,8 @@ def write_shards(
 ) -> ShardReport:
     """Write a latent cache as shards; the memory needed is that of one shard.
 
+    A set that is there is held against its hashes, and made again if a file is lost or damaged.
+
     Args:
         cache: folder that `soundleap data cache` made.
         out: a folder, or a URL for fsspec.
@@ -83,7 +90,8 @@ def write_shards(
     made = read_about(place)
     if made is not None:
         _check_same(out, made[0], files.key, shard_size, seed)
-        return _report(made[0], fresh=False)
+        if _is_whole(place, *made, progress=progress):
+            return _report(made[0], fresh=False)
     generator = torch.Generator().manual_seed(seed)
     order: list[int] = torch.randperm(len(files.examples), generator=generator).tolist()
     parts = [order[i : i + shard_size] for i in range(0, len(order), shard_size)]
@@ -113,6 +121,17 @@ def _check_same(
     other = [name for name, value in wanted.items() if getattr(about, name) != value]
     if other:
         raise InputError(f"{out} holds shards with other {', '.join(other)}; use another folder")
+
+
+def _is_whole(place: Place, about: About, table: str, *, progress: bool) -> bool:
+    hashes = {file.file: file.sha256 for file in (*about.latents, *about.text)} | {TABLE: table}
+    for name, sha256 in tqdm(hashes.items(), desc="check", disable=not progress):
+        try:
+            checked(place, name, sha256)
+        except DataError:
+            logger.warning("%s of %s is lost or damaged: all files are made again", name, place)
+            return False
+    return True
 
 
 def _report(about: About, *, fresh: bool) -> ShardReport:
