@@ -105,6 +105,16 @@ def test_learning_rate_without_warm_up_or_decay() -> None:
     assert {learning_rate(settings, i) for i in range(10)} == {settings.learning_rate}
 
 
+def test_an_optimiser_may_learn_at_a_share_of_the_rate(tmp_path: Path) -> None:
+    story = line(tmp_path, iterations=4)
+    (group,) = story.optimizers["line"].param_groups
+    group["lr_scale"] = 0.5
+    rates: list[float] = []
+    story.at = dict.fromkeys(range(4), lambda: rates.append(group["lr"]))
+    train(story, progress=False)
+    assert rates == [0.5 * learning_rate(story.settings, n) for n in range(4)]
+
+
 def test_ema_is_the_weighted_sum_and_copies_buffers() -> None:
     module = nn.BatchNorm1d(3)
     average = make_ema(module)

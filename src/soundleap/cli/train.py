@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from soundleap.training.loop import Story
     from soundleap.training.settings import Settings
+    from soundleap.training.story import Story
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -55,7 +55,7 @@ def make_accelerator(settings: RunSettings, *, several: bool = False) -> Acceler
     if accelerator.num_processes > 1 and not several:
         raise InputError(
             f"started as {accelerator.num_processes} processes, but this stage runs as one: "
-            "its losses compare the items of a batch with each other"
+            "give its command without torchrun"
         )
     return accelerator
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from soundleap.audio.io import write_bytes
 from soundleap.audio.picture import write_spectrogram
+from soundleap.training.run_plots import smoothed
 
 
 def write_sounds(folder: Path, sounds: Mapping[str, Tensor], sampling_rate: int) -> None:
@@ -42,9 +42,9 @@ def plot_losses(stats: list[dict[str, float]], path: Path) -> None:
     )
     for axis, name in zip(axes[:, 0], names, strict=True):
         points = [(line["iteration"], line[name]) for line in stats if name in line]
-        x, y = (np.array(v) for v in zip(*points, strict=True))
+        x, y = zip(*points, strict=True)
         axis.plot(x, y, alpha=0.3)
-        axis.plot(x, _smooth(y))
+        axis.plot(x, smoothed(y))
         axis.set_ylabel(name)
     axes[-1, 0].set_xlabel("iteration")
     figure.tight_layout()
@@ -52,12 +52,3 @@ def plot_losses(stats: list[dict[str, float]], path: Path) -> None:
     figure.savefig(partial, dpi=80, format="png")
     pyplot.close(figure)
     partial.replace(path)
-
-
-def _smooth(values: np.ndarray) -> np.ndarray:
-    kept = np.empty_like(values, dtype=np.float64)
-    level = values[0]
-    for i, value in enumerate(values):
-        level = 0.9 * level + 0.1 * value
-        kept[i] = level
-    return kept

@@ -97,8 +97,8 @@ class VocoderStory:
             stats |= {"deceit": deceit.detach(), "features": features.detach()}
         step = self._update("vocoder", self.vocoder, loss)
         update_ema(self.average, self.vocoder, warm_decay(settings.ema, iteration), step.applied)
-        stats["skipped"] = 1 - (step.applied if moved is None else step.applied * moved)
-        return {**stats, "clips": torch.tensor(len(real))}
+        stats |= step.report(len(real))
+        return stats if moved is None else stats | {"skipped": 1 - step.applied * moved}
 
     def inspect(self, iteration: int, generator: torch.Generator) -> Inspection:
         """Return the sounds of an iteration."""
