@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import soundfile
 
 from soundleap.bench.machine import use_threads
 from soundleap.errors import InputError
+from soundleap.evaluation.embedders import open_embedder
 from soundleap.evaluation.protocols import EvaluationProtocol, ProtocolClip
 from soundleap.evaluation.protocols.make import make_sounds
+from soundleap.evaluation.rewarded import check_judges
 from soundleap.generator import Generator
 from soundleap.requests import Request
 
@@ -46,6 +49,21 @@ def test_sounds_manifest_and_system(generator, tmp_path):
     assert (system["num_inference_steps"], system["protocol_hash"]) == (1, PROTOCOL.hash)
     assert system["seconds_per_second"] > 0
     assert "prompt" not in system
+    assert "rewards" not in system
+    assert "adapters" not in system
+
+
+def test_the_networks_that_rewarded_the_student_are_told_of_it_alone(tmp_path):
+    generator = Generator(None)
+    student, teacher = (
+        make_sounds(PROTOCOL, tmp_path / network, generator, common=replace(ONE, network=network))
+        for network in ("student", "teacher")
+    )
+    kept = [json.loads((made.folder / "system.json").read_text()) for made in (student, teacher)]
+    judge = open_embedder("ours").info
+    with pytest.raises(InputError, match="embedder ours is the network that gave reward ours"):
+        check_judges(kept[0], [judge])
+    assert "rewards" not in kept[1]
 
 
 def test_a_stopped_run_goes_on_to_the_same_sounds(generator, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,15 @@ def test_a_judge_that_gave_the_reward_is_refused(tmp_path: Path) -> None:
     check_judges({}, [INFO])
 
 
+def test_a_judge_is_refused_by_what_stands_beside_the_clips(tmp_path: Path) -> None:
+    generated, reference = write_set(tmp_path, "g", 3, 0), write_set(tmp_path, "r", 4, 50)
+    settings = EvaluationSettings(bootstrap=0, metrics=("fd",))
+    folder = Path(generated) if Path(generated).is_dir() else Path(generated).parent
+    (folder / "system.json").write_text(json.dumps({"name": "student", "rewards": [SAME]}))
+    with pytest.raises(InputError, match="that gave reward mirror in training"):
+        evaluate(generated, reference, settings, embedders=[ToyEmbedder()], cache=tmp_path / "c")
+
+
 def test_reports_say_which_network_rewarded_and_which_judged(tmp_path: Path) -> None:
     record = run(tmp_path, [OTHER])
     text = (
@@ -46,5 +57,7 @@ def test_reports_say_which_network_rewarded_and_which_judged(tmp_path: Path) -> 
     again = EvaluationRecord.from_json(record.to_json())
     for report in (summarise(again), report_markdown(again), report_page(again)):
         assert text in report
+    own = dataclasses.replace(again, embedders=(dataclasses.replace(INFO, ours=True),))
+    assert "judged by toy (Soundleap's own model)" in report_markdown(own)
     plain = summarise(run(tmp_path / "plain", []))
     assert "Rewarded" not in plain

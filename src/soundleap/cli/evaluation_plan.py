@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,13 @@ from typing import Any
 from soundleap.errors import InputError
 from soundleap.evaluation.cache import FeatureCache, default_cache
 from soundleap.evaluation.record import EvaluationRecord, ProtocolStamp
-from soundleap.evaluation.run import default_name, gather
+from soundleap.evaluation.run import gather
 from soundleap.evaluation.score import Collected, score
 from soundleap.evaluation.settings import EvaluationSettings, Matching, Preparation
 from soundleap.evaluation.shards import parse_shard, write_shard
 
 FIXED = ("captions", "resample", "max_seconds", "min_seconds", "level", "metric", "labels")
 """Options that a protocol fixes."""
-
-SYSTEM_FILE = "system.json"
 
 
 @dataclass
@@ -99,7 +96,7 @@ def make_plan(options: Mapping[str, Any]) -> Plan:
         settings=_settings(options, protocol),
         matching=_matching(options, protocol),
         stamp=None if protocol is None else protocol.stamp(),
-        system=_system(options["generated"], options["system"] or ()),
+        system=_system(options["system"] or ()),
         cache=cache or default_cache(),
         device=options["device"],
         shard=shard,
@@ -167,23 +164,9 @@ def _matching(options: Mapping[str, Any], protocol: Any) -> Matching:
     return Matching(captions=read_caption_file(options["captions"]))
 
 
-def _system(generated: Path, told: Sequence[str]) -> dict[str, Any]:
-    """Read `system.json` beside the generated clips; what the user tells goes before it."""
-    folder = generated if generated.is_dir() else generated.parent
-    found: dict[str, Any] = {"name": default_name(generated)}
-    path = folder / SYSTEM_FILE
-    if path.is_file():
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"can't read {path}: {error}") from None
-        if not isinstance(data, dict):
-            raise InputError(f"{path} holds no JSON object")
-        found.update(data)
-    for text in told:
-        name, value = _pair("system", text)
-        found[name] = _number(value)
-    return found
+def _system(told: Sequence[str]) -> dict[str, Any]:
+    pairs = [_pair("system", text) for text in told]
+    return {name: _number(value) for name, value in pairs}
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:

@@ -55,6 +55,8 @@ def _importable() -> str:
 
 
 def _facts(bundle: Any) -> dict[str, Any]:
+    from soundleap.evaluation.rewarded import rewards_of_system
+
     manifest = bundle.manifest
     sampling = manifest.sampling
     facts: dict[str, Any] = {
@@ -70,4 +72,6 @@ def _facts(bundle: Any) -> dict[str, Any]:
         default, most = sampling.step_limits(network)
         low, high = sampling.guidance_limits(network)
         facts[network] = f"1 to {most} steps (default {default}), guidance {low:g} to {high:g}"
+    if rewards := rewards_of_system(manifest.provenance):
+        facts["rewarded_by"] = ", ".join(name for name, _ in rewards) + " (no judges of it)"
     return {**facts, **manifest.quality, "folder": str(bundle.folder)}

@@ -90,7 +90,7 @@ def _summary(record: EvaluationRecord) -> str:
     counts = values.joined(f"{s.used} of {s.listed} {s.role} clips" for s in record.sets)
     judges = ", ".join(values.judge(record, e.name) for e in record.embedders)
     stamp = f"<p>Protocol <code>{escape(values.stamp(record))}</code>. "
-    judged = told(record.system, record.embedders) or f"Judged by {judges}."
+    judged = told(record) or f"Judged by {judges}."
     return stamp + escape(f"{counts} used. {judged}") + "</p>"
 
 

@@ -39,7 +39,7 @@ def _summary(record: EvaluationRecord) -> str:
         lines[0] += f" (SHA-256 {record.protocol.hash})"
     if record.command:
         lines.append(f"Command: `{record.command}`")
-    rewarded = told(record.system, record.embedders)
+    rewarded = told(record)
     lines += [rewarded] if rewarded else []
     lines += [f"`{e.name}` is {values.OURS}: rely on others." for e in record.embedders if e.ours]
     return "  \n".join(lines)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from soundleap.errors import InputError
-from soundleap.evaluation.record import EmbedderInfo
+from soundleap.evaluation.record import EmbedderInfo, EvaluationRecord
+from soundleap.evaluation.report_values import SHORT_HASH, judge
 
 KEY = "rewards"
 """Of a system, as of a model's provenance: ``[{name, network}]``, a network as ``kind:sha256``."""
-SHORT_HASH = 12
 
 
 def rewards_of_system(system: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -46,14 +46,16 @@ def check_judges(system: Mapping[str, Any], judges: Sequence[EmbedderInfo]) -> N
         raise InputError("; ".join(faults))
 
 
-def told(system: Mapping[str, Any], judges: Sequence[EmbedderInfo]) -> str | None:
+def told(record: EvaluationRecord) -> str | None:
     """Say which networks rewarded a system and which judge it; None where none rewarded it."""
-    rewards = rewards_of_system(system)
+    rewards = rewards_of_system(record.system)
     if not rewards:
         return None
+    names = [info.name for info in record.embedders]
     gave = ", ".join(f"{name} (SHA-256 {_hash(n)[:SHORT_HASH]})" for name, n in rewards)
-    text = f"Rewarded in training by {gave}; judged by {', '.join(j.name for j in judges)}"
-    alike = sorted({judge.name for judge in judges} & {name for name, _ in rewards})
+    text = f"Rewarded in training by {gave}; judged by "
+    text += ", ".join(judge(record, name) for name in names)
+    alike = sorted({*names} & {name for name, _ in rewards})
     if alike:
         text += f" ({', '.join(alike)}: of the same kind with other weights, not independent)"
     return text + "."

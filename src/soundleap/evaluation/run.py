@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from soundleap.errors import InputError, unknown_name
 from soundleap.evaluation.cache import FeatureCache, default_cache
@@ -14,6 +15,7 @@ from soundleap.evaluation.clips import EvaluationClip, list_clips, match_clips
 from soundleap.evaluation.collect import Entry, Shard, class_names, collect, infos
 from soundleap.evaluation.embedders import open_embedders
 from soundleap.evaluation.embedders.base import Embedder
+from soundleap.evaluation.protocols.make import SYSTEM_FILE
 from soundleap.evaluation.record import EvaluationRecord, ProtocolStamp
 from soundleap.evaluation.rewarded import check_judges
 from soundleap.evaluation.score import ROLES, Collected, score
@@ -47,7 +49,8 @@ def evaluate(
         matching: which clips are judged, their captions and pairs; None takes all, paired by id,
             with the captions of the generated set's manifest, else of the reference clip.
         protocol: what fixed the settings, for the record.
-        system: what is judged: `name`, steps, speed, `rewards`; for the record.
+        system: what is judged: `name`, steps, speed, `rewards`; for the record. It goes before what
+            `system.json` beside the generated clips tells.
         embedders: open ones to use instead of opening those of the settings.
         cache: folder of features; None takes `cache.default_cache()`.
         device: torch device for the embedders.
@@ -95,6 +98,7 @@ def gather(
 
     Arguments and errors as of `evaluate`.
     """
+    facts = system_of(generated) | dict(system or {})
     sources = dict(zip(ROLES, (generated, reference), strict=True))
     sides = {r: match_clips(list_clips(s), r, matching) for r, s in sources.items()}
     if matching.captions is None:
@@ -106,7 +110,7 @@ def gather(
         opened = open_embedders(settings.embedders, settings.weights, device=device)
     settings = dataclasses.replace(settings, embedders=tuple(e.info.name for e in opened))
     check_judge(settings.label_set, class_names(opened))
-    check_judges(system or {}, infos(opened))
+    check_judges(facts, infos(opened))
     loaded = time.perf_counter()
     entries: list[Entry] = []
     for role, clips in sides.items():
@@ -119,7 +123,7 @@ def gather(
         entries=entries,
         protocol=protocol,
         listing=_listing(sides),
-        system={"name": default_name(generated), **(system or {})},
+        system=facts,
         seconds={
             "opening embedders": loaded - start,
             "reading and embedding": time.perf_counter() - loaded,
@@ -148,10 +152,22 @@ def _listing(sides: Mapping[str, Sequence[EvaluationClip]]) -> str:
     return settings_hash({"clips": rows})
 
 
-def default_name(generated: str | Path) -> str:
-    """Name a system by its folder, or that of its manifest."""
-    path = Path(generated).resolve()
-    return path.name if path.is_dir() else path.parent.name or path.stem
+def system_of(generated: str | Path) -> dict[str, Any]:
+    """Read `system.json` beside generated clips; without a name there the folder's is taken.
+
+    Raises:
+        InputError: if it can't be read.
+    """
+    source = Path(generated).resolve()
+    folder = source if source.is_dir() else source.parent
+    path = folder / SYSTEM_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"can't read {path}: {error}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path} holds no JSON object")
+    return {"name": folder.name or source.stem} | cast("dict[str, Any]", data)
 
 
 def check_labels(label_set: str | None, clips: Sequence[EvaluationClip]) -> None:

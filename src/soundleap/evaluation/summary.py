@@ -17,7 +17,7 @@ def summarise(record: EvaluationRecord) -> str:
     for info in record.embedders:
         ours = ", OURS" if info.ours else ""
         lines.append(f"embedder {info.name}: {info.description} ({info.sampling_rate} Hz{ours})")
-    rewarded = told(record.system, record.embedders)
+    rewarded = told(record)
     lines += [rewarded] if rewarded else []
     lines += ["", *_columns([_HEADER, *(_row(record, value) for value in record.metrics)]), ""]
     lines += [_counts(counts) for counts in record.sets]

@@ -121,6 +121,7 @@ def _system(
     manifest = generator.pipeline.manifest
     settings = {key: value for key, value in asdict(sample).items() if key not in OF_A_SOUND}
     rewards = [] if sample.network == "teacher" else manifest.provenance.get(KEY, [])
+    adapters = generator.pipeline.adapters
     return {
         "name": name or f"{manifest.name} {sample.network}:{sample.num_inference_steps}",
         "model": manifest.name,
@@ -128,6 +129,7 @@ def _system(
         "model_fingerprint": manifest.fingerprint,
         **settings,
         **({KEY: rewards} if rewards else {}),
+        **({"adapters": adapters} if adapters else {}),
         "seed": seed,
         "protocol": protocol.name,
         "protocol_hash": protocol.hash,

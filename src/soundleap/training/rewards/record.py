@@ -7,11 +7,10 @@ from pathlib import Path
 
 from soundleap.data.manifest import write_text_atomically
 from soundleap.errors import BundleError
+from soundleap.evaluation.rewarded import KEY
 
 FILE = "rewards.json"
 MODEL_FILE = "soundleap.json"
-KEY = "rewards"
-"""Of a model's provenance: ``[{name, network}]``."""
 
 
 def write_rewards(folder: Path, networks: list[dict[str, str]]) -> None:
