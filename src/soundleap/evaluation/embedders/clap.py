@@ -63,12 +63,11 @@ class ClapEmbedder:
     ) -> None:
         self.info, self._device = info, device
         self._model = model.float().to(device).eval()
-        self._fusion = bool(model.config.audio_config.enable_fusion)
         self._tokenizer = tokenizer
         if tokenizer is not None:
             _cut_and_pad(tokenizer, model)
         extractor: Any = importlib.import_module("transformers").ClapFeatureExtractor
-        mode = "fusion" if self._fusion else "rand_trunc"
+        mode = "fusion" if model.config.audio_config.enable_fusion else "rand_trunc"
         self._extract = extractor(
             truncation=mode, padding="repeatpad", frequency_min=LOW_HZ, frequency_max=HIGH_HZ
         )
@@ -98,17 +97,28 @@ class ClapEmbedder:
         return torch.cat(rows).numpy()
 
     def _sounds(self, mels: Tensor) -> Tensor:
-        options: dict[str, Any] = {}
-        if self._fusion:
-            options["is_longer"] = torch.zeros(len(mels), 1, dtype=torch.bool, device=mels.device)
-        return _unit(self._model.get_audio_features(mels, **options))
+        return embed_mels(self._model, mels)
 
     def _texts(self, captions: Sequence[str]) -> Tensor:
-        encoded = self._tokenizer.encode_batch(list(captions))
-        ids = torch.tensor([e.ids for e in encoded], device=self._device)
-        mask = torch.tensor([e.attention_mask for e in encoded], device=self._device)
-        with torch.no_grad():
-            return _unit(self._model.get_text_features(ids, attention_mask=mask)).cpu()
+        return embed_captions(self._model, self._tokenizer, captions).cpu()
+
+
+def embed_mels(model: Any, mels: Tensor) -> Tensor:
+    """Embed what the front-end gives of sounds: ``[B, D]`` of length 1."""
+    options: dict[str, Any] = {}
+    if model.config.audio_config.enable_fusion:
+        options["is_longer"] = torch.zeros(len(mels), 1, dtype=torch.bool, device=mels.device)
+    return _unit(model.get_audio_features(mels, **options))
+
+
+@torch.no_grad()
+def embed_captions(model: Any, tokenizer: Any, captions: Sequence[str]) -> Tensor:
+    """Embed captions: ``[B, D]`` of length 1; cut after 77 tokens."""
+    encoded = tokenizer.encode_batch(list(captions))
+    device = next(model.parameters()).device
+    ids = torch.tensor([e.ids for e in encoded], device=device)
+    mask = torch.tensor([e.attention_mask for e in encoded], device=device)
+    return _unit(model.get_text_features(ids, attention_mask=mask))
 
 
 def _unit(found: Any) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+import torch
 from pydantic.dataclasses import dataclass
-from torch import Tensor
+from torch import Tensor, nn
 
 from soundleap.errors import InputError, SoundleapError, unknown_name
 from soundleap.training.settings import STRICT
@@ -54,6 +56,40 @@ class Reward(Protocol):
             ``[B]``, differentiable in `sound`; an item's score does not depend on the others.
         """
         ...
+
+
+class CosineReward(nn.Module, ABC):
+    """Cosine of a sound and its caption, of a sound and its recording, or their sum.
+
+    Args:
+        term: what is compared.
+    """
+
+    def __init__(self, term: Term) -> None:
+        super().__init__()
+        self.term: Term = term
+
+    @abstractmethod
+    def audio(self, sound: Tensor) -> Tensor:
+        """Embed sounds: ``[B, D]`` of length 1."""
+
+    @abstractmethod
+    def text(self, prompts: Sequence[str]) -> Tensor:
+        """Embed captions: ``[B, D]`` of length 1."""
+
+    def forward(self, sound: Tensor, prompts: Sequence[str], reference: Tensor | None) -> Tensor:
+        """Score sounds; see `Reward`."""
+        heard = self.audio(sound)
+        scores: list[Tensor] = []
+        if self.term != "audio":
+            scores.append((heard * self.text(prompts).to(heard)).sum(-1))
+        if self.term != "text":
+            if reference is None:
+                raise InputError(f"term={self.term} needs the recordings")
+            with torch.no_grad():
+                aim = self.audio(reference)
+            scores.append((heard * aim).sum(-1))
+        return sum(scores[1:], scores[0])
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soundleap.errors import InputError
+from soundleap.evaluation.embedders.clap import HIGH_HZ, LOW_HZ, WINDOW_SAMPLES
 
-SAMPLING_RATE = 48000
-WINDOW_SAMPLES = 480000  # 10 s
-LOW_HZ, HIGH_HZ = 50, 14000  # of LAION's checkpoints
 FLOOR = 1e-10
 REPEATS = 4  # of a short clip's picture, for checkpoints with feature fusion
 

@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from soundleap.audio.mel import LogMel, MelConfig
 from soundleap.errors import InputError
-from soundleap.training.rewards.base import Needs, RewardTerm, Term
+from soundleap.training.rewards.base import CosineReward, Needs, RewardTerm, Term
 
 if TYPE_CHECKING:
     from soundleap.models.text_audio import TextAudioModel
 
 
-class OurReward(nn.Module):
-    """Cosine of a sound and its caption, or of a sound and its recording.
+class OurReward(CosineReward):
+    """Cosine of a sound and its caption, of a sound and its recording, or their sum.
 
     Args:
         model: the text-audio model.
@@ -33,7 +32,7 @@ class OurReward(nn.Module):
     name = "ours"
 
     def __init__(self, model: TextAudioModel, term: Term, mel: MelConfig) -> None:
-        super().__init__()
+        super().__init__(term)
         if mel.sampling_rate != model.sampling_rate:
             raise InputError(
                 f"it hears {model.sampling_rate} Hz but the codec makes "
@@ -41,28 +40,17 @@ class OurReward(nn.Module):
             )
         self.model = model.eval().requires_grad_(False)
         self.network = f"ours:{model.weights_sha256}"
-        self.term: Term = term
         own = model.config.mel
         self.needs: Needs = "mel" if mel == own else "waveform"
         self.front_end = None if mel == own else LogMel(own)
 
-    def forward(self, sound: Tensor, prompts: Sequence[str], reference: Tensor | None) -> Tensor:
-        """Score sounds; see `Reward`."""
-        heard = self._embed(sound)
-        scores: list[Tensor] = []
-        if self.term != "audio":
-            scores.append((heard * self.model.text(prompts).to(heard)).sum(-1))
-        if self.term != "text":
-            if reference is None:
-                raise InputError(f"term={self.term} needs the recordings")
-            with torch.no_grad():
-                aim = self._embed(reference)
-            scores.append((heard * aim).sum(-1))
-        return sum(scores[1:], scores[0])
+    def audio(self, sound: Tensor) -> Tensor:
+        """Embed mels or waveforms, whichever it needs: ``[B, D]`` of length 1."""
+        return self.model.audio(sound if self.front_end is None else self.front_end(sound))
 
-    def _embed(self, sound: Tensor) -> Tensor:
-        mel = sound if self.front_end is None else self.front_end(sound)
-        return self.model.audio(mel)
+    def text(self, prompts: Sequence[str]) -> Tensor:
+        """Embed captions: ``[B, D]`` of length 1."""
+        return self.model.text(prompts)
 
 
 def open_ours(term: RewardTerm, mel: MelConfig) -> OurReward:
