@@ -164,6 +164,11 @@ def test_a_run_in_pieces_of_no_time_equals_a_straight_one(tmp_path: Path, straig
     assert seconds == sorted(seconds)
 
 
+def test_as_many_checkpoints_stay_as_the_settings_say(tmp_path: Path) -> None:
+    train(line(tmp_path, checkpoint_minutes=1e-9, keep_checkpoints=3), progress=False)
+    assert [path.stem[-2:] for path in list_checkpoints(tmp_path)] == ["28", "29", "30"]
+
+
 def test_lines_from_after_the_checkpoint_are_dropped(tmp_path: Path, straight: Path) -> None:
     story = line(tmp_path / "killed", max_minutes=1e-9)
     train(story, progress=False)

@@ -16,7 +16,7 @@ from soundleap.training.assemble import provenance_of
 from soundleap.training.cache import CacheSettings
 from soundleap.training.codec import CodecSettings
 from soundleap.training.distillation import DistillationSettings
-from soundleap.training.settings import PRESETS, as_dict, load_settings, stage_name
+from soundleap.training.settings import PRESETS, RunSettings, as_dict, load_settings, stage_name
 from soundleap.training.teacher import TeacherSettings
 from soundleap.training.vocoder import VocoderSettings
 
@@ -92,6 +92,30 @@ def test_all_values_out_of_range_come_at_once() -> None:
     for part in ("iterations is 0", "decay_share is 2", "skip_points is 60; allowed: 1 to",
                  "guidance_range is 6 to 1", "threads is 0"):  # fmt: skip
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "message"),
+    [
+        (
+            TeacherSettings,
+            ["drop_text=2", "ema=1.5", "blocks=0", "heads=3", "accumulation=0"],
+            "accumulation is 0; it must be above 0; drop_text is 2; allowed: 0 to 1; "
+            "ema is 1.5; allowed: 0 to 1; blocks is 0; it must be above 0; "
+            r"width is \d+; it must be a multiple of twice the heads \(3\)",
+        ),
+        (
+            VocoderSettings,
+            ["true_mel_share=-1", "crop_frames=0"],
+            "true_mel_share is -1; allowed: 0 to 1; crop_frames is 0; it must be above 0",
+        ),
+    ],
+)
+def test_sizes_and_shares_that_are_none(
+    kind: type[RunSettings], bad: list[str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        load_settings(kind, f"default-{stage_name(kind)}", bad)
 
 
 @pytest.mark.parametrize(

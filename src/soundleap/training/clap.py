@@ -74,9 +74,7 @@ class ClapSettings(RunSettings):
             self.model_config()
         except InputError as error:
             found.append(str(error))
-        for name, high in (("codec_share", 1.0), ("mixture_share", 1.0), ("ema", 0.99999)):
-            if not 0 <= getattr(self, name) <= high:
-                found.append(f"{name} is {getattr(self, name)}; allowed: 0 to {high:g}")
+        found += self.not_within(codec_share=1.0, mixture_share=1.0, ema=0.99999)
         if self.mixtures < 0:
             found.append(f"mixtures is {self.mixtures}; it must be at least 0")
         if not 8 <= self.min_frames <= self.max_frames:

@@ -101,10 +101,7 @@ class DistillationSettings(DistillationAxes, LoraSettings, RewardSettings, Scale
                 f"preview_guidance is {self.preview_guidance:g}; allowed: {low:g} to {high:g}, "
                 "what the student is trained for"
             )
-        for name, most in (("drop_text", 1.0), ("target_ema", 1.0), ("ema", 1.0)):
-            if not 0 <= getattr(self, name) <= most:
-                found.append(f"{name} is {getattr(self, name):g}; allowed: 0 to {most:g}")
-        return found
+        return found + self.not_within(drop_text=1.0, target_ema=1.0, ema=1.0)
 
     @property
     def preview_scale(self) -> float:

@@ -79,7 +79,7 @@ class RunSettings:
         found: list[str] = []
         if self.mixed_precision not in ("no", "bf16"):
             found.append(f"mixed_precision is {self.mixed_precision!r}; allowed: no, bf16")
-        above_0 = (
+        found += self.not_above_0(
             "iterations",
             "batch_size",
             "learning_rate",
@@ -92,19 +92,30 @@ class RunSettings:
             "keep_checkpoints",
             "max_skipped",
         )
-        for name in above_0:
-            value = getattr(self, name)
-            if value is not None and not value > 0:  # also catches NaN
-                found.append(f"{name} is {value}; it must be above 0")
         for name in ("final_learning_rate", "warmup_iterations", "weight_decay"):
             if not getattr(self, name) >= 0:
                 found.append(f"{name} is {getattr(self, name)}; it must be at least 0")
         for name in tracker_names(self.tracker):
             if name not in TRACKERS:
                 found.append(str(unknown_name("tracker", name, (*TRACKERS, "none"))))
-        if not 0 <= self.decay_share <= 1:
-            found.append(f"decay_share is {self.decay_share}; allowed: 0 to 1")
-        return found
+        return found + self.not_within(decay_share=1.0)
+
+    def not_above_0(self, *names: str) -> list[str]:
+        """Return a fault for each of these settings that is set and not above 0."""
+        values = {name: getattr(self, name) for name in names}
+        return [
+            f"{name} is {value}; it must be above 0"
+            for name, value in values.items()
+            if value is not None and not value > 0  # also catches NaN
+        ]
+
+    def not_within(self, **most: float) -> list[str]:
+        """Return a fault for each of these settings that is not from 0 to the number given."""
+        return [
+            f"{name} is {getattr(self, name):g}; allowed: 0 to {high:g}"
+            for name, high in most.items()
+            if not 0 <= getattr(self, name) <= high
+        ]
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -125,10 +136,7 @@ class ScaleSettings(RunSettings):
 
     def faults(self) -> list[str]:
         """Also refuse fewer than one micro-batch."""
-        found = super().faults()
-        if self.accumulation < 1:
-            found.append(f"accumulation is {self.accumulation}; it must be above 0")
-        return found
+        return super().faults() + self.not_above_0("accumulation")
 
 
 def tracker_names(tracker: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -54,12 +54,15 @@ class TeacherSettings(ScaleSettings):
     preview_guidance: float = 3.0
 
     def faults(self) -> list[str]:
-        """Also refuse a weighting that is none."""
-        found = super().faults()
+        """Also refuse sizes, shares and a weighting that are none."""
+        found = super().faults() + self.not_within(drop_text=1.0, ema=1.0)
+        found += self.not_above_0("width", "blocks", "heads", "weighting_gamma")
+        if self.heads > 0 and self.width % (2 * self.heads):
+            found.append(
+                f"width is {self.width}; it must be a multiple of twice the heads ({self.heads})"
+            )
         if self.shard == "teacher":
             found.append("shard is 'teacher', but no frozen teacher takes part; allowed: none, all")
-        if not self.weighting_gamma > 0:
-            found.append(f"weighting_gamma is {self.weighting_gamma:g}; it must be above 0")
         return found
 
 

@@ -45,6 +45,11 @@ class VocoderSettings(RunSettings):
     discriminator_lr_scale: float = 1.0
     ema: float = 0.998
 
+    def faults(self) -> list[str]:
+        """Also refuse sizes and shares that are none."""
+        found = super().faults() + self.not_within(true_mel_share=1.0, ema=1.0)
+        return found + self.not_above_0("width", "blocks", "crop_frames", "discriminator_lr_scale")
+
 
 class VocoderStory:
     """Hinge GAN with feature matching and spectral losses."""
