@@ -176,6 +176,18 @@ def test_audiolcm_steps_and_guidance(pipelines: dict[str, TextToAudio]) -> None:
             pipe(**{"prompt": "rain", **refused})  # pyright: ignore[reportArgumentType]
 
 
+def test_a_guided_u_net_saved_in_float16_keeps_its_frequencies(tmp_path: Path) -> None:
+    folder = write_untrained_family(tmp_path / "half", "consistencytta", dtype="float16").folder
+    pipe = TextToAudio.from_pretrained(folder)
+    network: Any = pipe.network("student")
+    network.frequencies.data += 1e-4  # numbers that float16 does not hold
+    copy: Any = pipe.save_pretrained(tmp_path / "copy").load_network("student")
+    assert torch.equal(copy.frequencies, network.frequencies)
+    again = copy.state_dict()
+    for name, value in network.state_dict().items():
+        assert torch.equal(again[name], value), name
+
+
 def test_structured_captions_reach_the_sound(pipelines: dict[str, TextToAudio]) -> None:
     pipe = pipelines["audiolcm"]
     prompt, settings = "Rain, then wind", {"duration_in_s": 0.512, "seed": 1}

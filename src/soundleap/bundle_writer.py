@@ -16,6 +16,7 @@ from soundleap.bundle import Bundle, hash_builtin_text, hash_file
 from soundleap.bundle_schema import (
     CARD_NAME,
     MANIFEST_NAME,
+    BuiltinText,
     Description,
     Family,
     FileHash,
@@ -27,7 +28,7 @@ from soundleap.bundle_schema import (
 from soundleap.errors import BundleError, InputError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from soundleap.models.codec import Codec
     from soundleap.models.seams import Network
@@ -89,25 +90,19 @@ def save_bundle(
     types: dict[str, StoredType] = {**STORED_TYPES, **(dtypes or {})}
     with new_folder(target) as partial:
         files = {
-            name: _save_part(partial, name, module, config, types[name])
-            for name, module, config in _modules(parts)
+            name: save_part(partial, name, module, types[name]) for name, module in _modules(parts)
         }
-        own = parts.text_folder
-        text = hash_builtin_text() if own is None else copy_text(partial, own)
         manifest = Manifest(
             **dict(description),
             kind=kind,
             sampling_rate=parts.codec.sampling_rate,
-            parts=Parts(**files, text=text),
+            parts=Parts(**files, text=save_text(partial, parts.text_folder)),
         )
-        record = manifest.model_dump_json(indent=1) + "\n"
-        (partial / MANIFEST_NAME).write_text(record, encoding="utf-8")
-        card = short_card(manifest) if model_card is None else model_card
-        (partial / CARD_NAME).write_text(card, encoding="utf-8")
+        write_manifest(partial, manifest, model_card)
     return Bundle(target)
 
 
-def _modules(parts: BundleParts) -> Iterator[tuple[str, nn.Module, Any]]:
+def _modules(parts: BundleParts) -> Iterator[tuple[str, nn.Module]]:
     from torch import nn
 
     latent, vocoder = parts.codec.latent, parts.codec.vocoder
@@ -119,21 +114,47 @@ def _modules(parts: BundleParts) -> Iterator[tuple[str, nn.Module, Any]]:
             continue
         if not isinstance(module, nn.Module):
             raise BundleError(f"can't save a {name} of type {type(module).__name__}")
-        yield name, module, module.config
+        yield name, module
 
 
-def _save_part(folder: Path, name: str, module: nn.Module, config: Any, dtype: StoredType) -> Part:
+def save_part(
+    folder: Path,
+    name: str,
+    module: Any,
+    dtype: StoredType,
+    state: Mapping[str, Tensor] | None = None,
+) -> Part:
+    """Write a part into a model folder.
+
+    Args:
+        folder: of the model.
+        name: of the part.
+        module: with `config`; tensors that it names in `exact`, if it does, keep their type.
+        dtype: of the others.
+        state: other tensors than the module's own.
+
+    Raises:
+        BundleError: if the file can't be written, or a tensor does not fit its stored type.
+    """
     import torch
 
-    from soundleap.models.store import save_module
+    from soundleap.models.tensor_file import write_tensors
 
     path = folder / f"{name}.safetensors"
-    save_module(path, module, asdict(config), getattr(torch, dtype))
-    return Part(file=path.name, dtype=dtype, **dict(hash_file(path)))
+    measured = write_tensors(
+        path,
+        module.state_dict() if state is None else state,
+        asdict(module.config),
+        dtype=getattr(torch, dtype),
+        exact=getattr(module, "exact", ()),
+    )
+    return Part(file=path.name, dtype=dtype, **dict(measured))
 
 
-def copy_text(folder: Path, source: Path) -> TextPart:
-    """Copy a text encoder's folder into a model folder."""
+def save_text(folder: Path, source: Path | None) -> BuiltinText | TextPart:
+    """Copy a text encoder's folder into a model folder; None: note that it is the built-in one."""
+    if source is None:
+        return hash_builtin_text()
     copy = folder / "text"
     copy.mkdir()
     from soundleap.models.registry import text_class
@@ -143,6 +164,14 @@ def copy_text(folder: Path, source: Path) -> TextPart:
         shutil.copyfile(source / name, copy / name)
         files[name] = hash_file(copy / name)
     return TextPart(folder=copy.name, files=files)
+
+
+def write_manifest(folder: Path, manifest: Manifest, card: str | None = None) -> None:
+    """Write what a model folder says about itself; without a card a short one."""
+    record = manifest.model_dump_json(indent=1) + "\n"
+    (folder / MANIFEST_NAME).write_text(record, encoding="utf-8")
+    text = short_card(manifest) if card is None else card
+    (folder / CARD_NAME).write_text(text, encoding="utf-8")
 
 
 @contextmanager

@@ -20,7 +20,8 @@ def bundle(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the model [default: default, or the teacher's].")
+        str | None,
+        typer.Option(help="Name of the model [default: default, or the teacher's with -student]."),
     ] = None,
     model_version: Annotated[str, typer.Option(help="Version of the weights.")] = "1",
     licence: Annotated[
@@ -44,7 +45,7 @@ def bundle(
     """
     from soundleap.errors import InputError
     from soundleap.training.assemble import Figures, assemble_bundle
-    from soundleap.training.assemble_student import StudentFigures, assemble_student
+    from soundleap.training.assemble_student import assemble_student
 
     figures: dict[str, float] = {}
     for text in quality or ():
@@ -53,18 +54,8 @@ def bundle(
             figures[key] = float(value)
         except ValueError:
             raise InputError(f"quality {text!r} is not of the form name=number") from None
-    if student is None:
-        said = Figures(
-            name or "default",
-            model_version,
-            licence or "Apache-2.0",
-            steps,
-            3.0 if guidance is None else guidance,
-            figures,
-        )
-        made = assemble_bundle(out, runs, said, card=card, with_teacher=not no_teacher)
-    else:
-        told = StudentFigures(name, model_version, licence, steps, guidance, figures)
-        made = assemble_student(out, student, told, card=card, with_teacher=not no_teacher)
+    said = Figures(name, model_version, licence, steps, guidance, figures)
+    assemble, source = (assemble_bundle, runs) if student is None else (assemble_student, student)
+    made = assemble(out, source, said, card=card, with_teacher=not no_teacher)
     size = made.manifest.size_in_bytes / 1e6
     typer.echo(f"{made.folder}: {', '.join(made.manifest.networks)}, {size:.1f} MB")

@@ -12,15 +12,8 @@ import torch
 
 from soundleap._version import __version__
 from soundleap.bundle import hash_file
-from soundleap.bundle_schema import (
-    CARD_NAME,
-    MANIFEST_NAME,
-    FileHash,
-    Manifest,
-    Part,
-    Parts,
-    TextPart,
-)
+from soundleap.bundle_schema import FileHash, Manifest, Part, Parts, TextPart
+from soundleap.bundle_writer import write_manifest
 from soundleap.importers.archive import check_space
 from soundleap.importers.licences import LICENCES, TERMS, expression, limits
 from soundleap.importers.plan import PartPlan, Plan, StoredType
@@ -64,9 +57,7 @@ def write_plan(
         sampling_rate=vocoder.mel.sampling_rate,
         parts=Parts(**files, text=text),
     )
-    record = manifest.model_dump_json(indent=1) + "\n"
-    (folder / MANIFEST_NAME).write_text(record, encoding="utf-8")
-    (folder / CARD_NAME).write_text(model_card(manifest, sources), encoding="utf-8")
+    write_manifest(folder, manifest, model_card(manifest, sources))
 
 
 def planned_size(plan: Plan, dtype: StoredType) -> int:

@@ -125,6 +125,7 @@ class UNet2D(nn.Module):
         mixed_lengths: False; all sounds of a batch have one length.
         guidance_input: how the names of the guidance input's parameters begin; it starts without
             effect.
+        exact: names of tensors that are stored in float32 whatever the rest is stored in.
         unet: diffusers' network.
         frequencies: ``[embedding_dim / 2]`` of a guided network's Fourier features. A parameter, as
             published, so that averages of the weights take it along, but never trained. It stays in
@@ -134,6 +135,7 @@ class UNet2D(nn.Module):
 
     mixed_lengths = False
     guidance_input: tuple[str, ...] = ("frequencies", "unet.class_embedding.")
+    exact: tuple[str, ...] = ("frequencies",)
 
     def __init__(self, config: UNet2DConfig):
         super().__init__()

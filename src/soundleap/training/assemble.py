@@ -20,9 +20,8 @@ from soundleap.bundle_writer import BundleParts, save_bundle
 from soundleap.diffusion.schedules import NoiseSchedule
 from soundleap.errors import InputError
 from soundleap.models.codec import Codec
-from soundleap.models.latent_codecs import load_latent_codec
+from soundleap.models.registry import load_latent_codec, load_network, load_vocoder
 from soundleap.training.distillation import DistillationSettings
-from soundleap.training.parts import load_dit, load_vocoder
 from soundleap.training.rewards.record import KEY, rewards_of
 from soundleap.training.settings import load_settings
 
@@ -38,13 +37,23 @@ PATHS = (
 
 @dataclass(frozen=True)
 class Figures:
-    """What a person says about a model; see `Description` and `Sampling`."""
+    """What a person says about a model; see `Description` and `Sampling`.
 
-    name: str
-    version: str
-    licence: str
+    Attributes:
+        name: of the model; None: "default", or the teacher's with "-student".
+        version: of the weights.
+        licence: SPDX expression; None: Apache-2.0, or the teacher's.
+        default_steps: queries where none are asked for.
+        default_guidance_scale: None: the teacher's, or the nearest that the student was trained
+            for.
+        quality: measured figures by name.
+    """
+
+    name: str | None = None
+    version: str = "1"
+    licence: str | None = None
     default_steps: int = 2
-    default_guidance_scale: float = 3.0
+    default_guidance_scale: float | None = None
     quality: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -69,16 +78,16 @@ def assemble_bundle(
     settings = load_settings(DistillationSettings, str(runs / "student" / "settings.yaml"))
     vocoder = load_vocoder(runs / "vocoder" / "vocoder.safetensors")
     latent = load_latent_codec(runs / "codec" / "codec.safetensors")
-    teacher = load_dit(runs / "teacher" / "teacher.safetensors") if with_teacher else None
+    teacher = load_network(runs / "teacher" / "teacher.safetensors") if with_teacher else None
     parts = BundleParts(
         codec=Codec(LogMel(vocoder.config.mel), latent, vocoder),
-        student=load_dit(runs / "student" / "student.safetensors"),
+        student=load_network(runs / "student" / "student.safetensors"),
         teacher=teacher,
     )
     description = Description(
-        name=figures.name,
+        name=figures.name or "default",
         version=figures.version,
-        licence=figures.licence,
+        licence=figures.licence or "Apache-2.0",
         sampling=sampling_of(settings, figures),
         provenance=provenance_of(runs),
         quality=figures.quality,
@@ -110,6 +119,9 @@ def sampling_of(
     most = min(8, sum(t > 0 for t in grid))
     if not 1 <= figures.default_steps <= most:
         raise InputError(f"steps is {figures.default_steps}; allowed: 1 to {most}")
+    scale, (low, high) = figures.default_guidance_scale, settings.cfg_range
+    if scale is None:
+        scale = min(max(base.default_guidance_scale, low), high)
     student: dict[str, Any] = {
         "prediction": settings.prediction,
         "student_prediction": settings.student_gives,
@@ -119,7 +131,7 @@ def sampling_of(
         "grid": tuple(grid),
         "default_steps": figures.default_steps,
         "max_steps": most,
-        "default_guidance_scale": figures.default_guidance_scale,
+        "default_guidance_scale": scale,
         "student_guided": settings.guidance_embedding == "input",
         "guidance_range": settings.cfg_range,
         "initial_noise": "schedule" if settings.top_rule == "noise" else "unit",
@@ -137,14 +149,24 @@ def provenance_of(runs: Path) -> dict[str, Any]:
     for name in RUNS:
         path = runs / name / "settings.yaml"
         if path.exists():
-            values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-            stages[name] = {key: shorten(key, value) for key, value in values.items()}
+            stages[name] = stage_of(path)
     for name, file in (("codec_report", "codec/report.json"), ("cache_key", "cache/key.json")):
         if (runs / file).exists():
             stages[name] = json.loads((runs / file).read_text(encoding="utf-8"))
+    return made_by(stages, runs / "student" / "student.safetensors")
+
+
+def made_by(stages: dict[str, Any], student: Path) -> dict[str, Any]:
+    """Return stages with versions and, if there were any, the networks that rewarded a student."""
     found = {"soundleap": __version__, "torch": torch.__version__.split("+")[0], "stages": stages}
-    rewards = rewards_of(runs / "student" / "student.safetensors")
+    rewards = rewards_of(student)
     return found | ({KEY: rewards} if rewards else {})
+
+
+def stage_of(path: Path) -> dict[str, Any]:
+    """Read the settings of a run, with paths shortened."""
+    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {key: shorten(key, value) for key, value in values.items()}
 
 
 def shorten(key: str, value: Any) -> Any:

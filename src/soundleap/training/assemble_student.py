@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,49 +10,28 @@ import torch
 import yaml
 from safetensors import safe_open
 
-from soundleap._version import __version__
-from soundleap.bundle import Bundle, hash_builtin_text, hash_file
-from soundleap.bundle_schema import CARD_NAME, MANIFEST_NAME, Manifest, Part, Parts
-from soundleap.bundle_writer import StoredType, copy_text, new_folder, short_card
+from soundleap.bundle import Bundle, hash_file
+from soundleap.bundle_schema import Description, Manifest, Part, Parts
+from soundleap.bundle_writer import (
+    StoredType,
+    new_folder,
+    save_part,
+    save_text,
+    short_card,
+    write_manifest,
+)
 from soundleap.errors import BundleError, InputError
 from soundleap.models.registry import VOCODERS, load_network, outline
-from soundleap.models.tensor_file import write_tensors
-from soundleap.training.assemble import Figures, read_card, sampling_of, shorten
+from soundleap.training.assemble import Figures, made_by, read_card, sampling_of, stage_of
 from soundleap.training.distillation_settings import DistillationSettings
-from soundleap.training.rewards.record import KEY, rewards_of
 from soundleap.training.settings import load_settings
 from soundleap.training.teacher_parts import TeacherParts, find_teacher
-
-_EXACT = ("frequencies",)
-"""Tensors that stay in float32: rounded, a U-Net's guidance frequencies are noise."""
-
-
-@dataclass(frozen=True)
-class StudentFigures:
-    """What a person says about a student; None is taken from its teacher.
-
-    Attributes:
-        name: of the model; None: the teacher's with "-student".
-        version: of the weights.
-        licence: SPDX expression; None: the teacher's.
-        default_steps: queries where none are asked for.
-        default_guidance_scale: None: the teacher's, or the nearest that the student was trained
-            for.
-        quality: measured figures by name.
-    """
-
-    name: str | None = None
-    version: str = "1"
-    licence: str | None = None
-    default_steps: int = 2
-    default_guidance_scale: float | None = None
-    quality: dict[str, float] = field(default_factory=dict[str, float])
 
 
 def assemble_student(
     out: Path,
     run: Path,
-    figures: StudentFigures,
+    figures: Figures,
     *,
     card: Path | None = None,
     with_teacher: bool = True,
@@ -82,53 +60,43 @@ def assemble_student(
     parts = find_teacher(
         settings.teacher, codec=settings.codec, vocoder=settings.vocoder, text=settings.text
     )
-    filled = _filled(figures, settings, parts)
     with torch.device("meta"):
         rate: int = outline(_known(parts, "vocoder"), VOCODERS).config.mel.sampling_rate
     text = read_card(card)
-    sampling = sampling_of(settings, filled, parts.sampling)
+    description = Description(
+        **_named(figures, parts),
+        version=figures.version,
+        sampling=sampling_of(settings, figures, parts.sampling),
+        provenance=_provenance(run, parts),
+        quality=figures.quality,
+    )
     with new_folder(out) as partial:
         files = {name: _copy(partial, name, _known(parts, name)) for name in ("codec", "vocoder")}
-        files["student"] = _write_student(partial, student, _dtype(parts.network))
+        dtype = _dtype(parts.network)
+        files["student"] = save_part(partial, "student", load_network(student), dtype)
         if with_teacher:
             files["teacher"] = _copy(partial, "teacher", parts.network)
-        encoder = hash_builtin_text() if parts.text is None else copy_text(partial, parts.text)
         manifest = Manifest(
-            name=filled.name,
-            version=filled.version,
-            licence=filled.licence,
-            sampling=sampling,
-            provenance=_provenance(run, parts),
-            quality=filled.quality,
+            **dict(description),
             kind="default-family" if parts.bundle is None else parts.bundle.manifest.kind,
             sampling_rate=rate,
-            parts=Parts(**files, text=encoder),
+            parts=Parts(**files, text=save_text(partial, parts.text)),
         )
-        record = manifest.model_dump_json(indent=1) + "\n"
-        (partial / MANIFEST_NAME).write_text(record, encoding="utf-8")
-        (partial / CARD_NAME).write_text(text or _card(manifest, parts), encoding="utf-8")
+        write_manifest(partial, manifest, _card(manifest, parts) if text is None else text)
     return Bundle(out)
 
 
-def _filled(
-    figures: StudentFigures, settings: DistillationSettings, parts: TeacherParts
-) -> Figures:
-    """Take from the teacher's model what is not said."""
+def _named(figures: Figures, parts: TeacherParts) -> dict[str, str]:
+    """Give name and licence; those of the teacher's model where they are not said."""
     manifest = None if parts.bundle is None else parts.bundle.manifest
-    name = figures.name or (f"{manifest.name}-student" if manifest else "student")
-    licence = figures.licence or (manifest.licence if manifest else None)
+    licence = figures.licence or (manifest and manifest.licence)
     if licence is None:
         raise InputError(
             f"the teacher {parts.place} is a file by itself, whose licence is not known; give "
             "--licence, for the student's weights"
         )
-    low, high = settings.cfg_range
-    scale = figures.default_guidance_scale
-    if scale is None:
-        scale = min(max(parts.sampling.default_guidance_scale, low), high)
-    return Figures(
-        name, figures.version, licence, figures.default_steps, scale, dict(figures.quality)
-    )
+    name = figures.name or (f"{manifest.name}-student" if manifest else "student")
+    return {"name": name, "licence": licence}
 
 
 def _known(parts: TeacherParts, name: str) -> Path:
@@ -155,50 +123,27 @@ def _dtype(path: Path) -> StoredType:
     return "float16" if "F16" in found else "float32"
 
 
-def _write_student(folder: Path, source: Path, dtype: StoredType) -> Part:
-    network: Any = load_network(source)
-    path = folder / "student.safetensors"
-    measured = write_tensors(
-        path,
-        network.state_dict(),
-        asdict(network.config),
-        dtype=getattr(torch, dtype),
-        exact=_EXACT,
-    )
-    return Part(file=path.name, dtype=dtype, **dict(measured))
-
-
 def _provenance(run: Path, parts: TeacherParts) -> dict[str, Any]:
-    """Tell what made the student: its runs, its teacher, its cache, the networks that rewarded."""
-    stages = _stages(run)
-    found: dict[str, Any] = {
-        "soundleap": __version__,
-        "torch": torch.__version__.split("+")[0],
-        "stages": {f"student-{n}": values for n, values in enumerate(reversed(stages), 1)},
-        "teacher": {"network": hash_file(parts.network).sha256},
-    }
+    """Tell what made the student: its runs, its teacher, the networks that rewarded."""
+    teacher: dict[str, Any] = {"network": hash_file(parts.network).sha256}
     if parts.bundle is not None:
-        manifest = parts.bundle.manifest
         told = ("name", "version", "licence", "fingerprint", "provenance")
-        found["teacher"] |= {name: getattr(manifest, name) for name in told}
-    rewards = rewards_of(run / "student.safetensors")
-    return found | ({KEY: rewards} if rewards else {})
+        teacher |= {name: getattr(parts.bundle.manifest, name) for name in told}
+    stages = {f"student-{n}": stage for n, stage in enumerate(reversed(_stages(run)), 1)}
+    return made_by(stages, run / "student.safetensors") | {"teacher": teacher}
 
 
 def _stages(run: Path) -> list[dict[str, Any]]:
     """Read the settings of a run and of those that it goes on from, the last first."""
-    stages: list[dict[str, Any]] = []
-    seen: set[Path] = set()
+    paths: list[Path] = []
     path = run / "settings.yaml"
-    while path.is_file() and path.resolve() not in seen:
-        seen.add(path.resolve())
-        values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        stages.append({key: shorten(key, value) for key, value in values.items()})
-        start = values.get("start")
-        if start is None:
+    while path.is_file() and path.resolve() not in paths:
+        paths.append(path.resolve())
+        start = yaml.safe_load(path.read_text(encoding="utf-8")).get("start")
+        if start is None or not Path(start).is_file():  # or a model, whose runs are not here
             break
         path = Path(start).parent / "settings.yaml"
-    return stages
+    return [stage_of(path) for path in paths]
 
 
 def _card(manifest: Manifest, parts: TeacherParts) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from soundleap.bundle import Bundle
-from soundleap.bundle_schema import CARD_NAME, MANIFEST_NAME, Family, Manifest, Part, Parts
-from soundleap.bundle_writer import StoredType, new_folder
+from soundleap.bundle_schema import Family, Manifest, Part, Parts
+from soundleap.bundle_writer import StoredType, new_folder, save_part, write_manifest
 from soundleap.errors import unknown_name
 from soundleap.models.registry import LATENT_CODECS, NETWORKS, VOCODERS, Kind
-from soundleap.models.tensor_file import write_tensors
 from soundleap.untrained.sizes import FAMILIES, Size
 from soundleap.untrained.text import write_text
 
@@ -67,19 +65,15 @@ def write_untrained_family(
             sampling_rate=sizes.parts["vocoder"].mel.sampling_rate,
             parts=Parts(**files, text=write_text(partial / "text", sizes.text, dtype)),
         )
-        (partial / MANIFEST_NAME).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
-        (partial / CARD_NAME).write_text(CARD, "utf-8")
+        write_manifest(partial, manifest, CARD)
     return Bundle(target)
 
 
 def _write_part(folder: Path, name: str, config: Any, dtype: StoredType) -> Part:
     kind = KINDS[config.kind]
     make = getattr(import_module(f"soundleap.models.{kind.module}"), kind.part)
-    path = folder / f"{name}.safetensors"
-    measured = write_tensors(
-        path, RandomState(make(config)), asdict(config), dtype=getattr(torch, dtype)
-    )
-    return Part(file=path.name, dtype=dtype, **dict(measured))
+    module = make(config)
+    return save_part(folder, name, module, dtype, RandomState(module))
 
 
 class RandomState(Mapping[str, Tensor]):
