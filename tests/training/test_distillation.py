@@ -15,10 +15,10 @@ from soundleap.diffusion.guidance import cfg
 from soundleap.diffusion.solvers import ddim_step
 from soundleap.errors import InputError
 from soundleap.models.dit import DiT, DiTConfig
+from soundleap.models.registry import load_network
 from soundleap.training.distillation import DistillationStory, student_from
 from soundleap.training.loop import generator_for, train
 from soundleap.training.objectives import ConsistencyDraws, ConsistencyObjective, item_mean
-from soundleap.training.parts import load_dit
 
 
 @pytest.fixture
@@ -199,4 +199,4 @@ def test_guided_distillation_then_consistency_from_its_student(toy: Toy, tmp_pat
     for name, parameter in second.student.named_parameters():
         assert torch.equal(parameter, dict(first.average.named_parameters())[name])
     train(second, progress=False)
-    assert load_dit(tmp_path / "run" / "student.safetensors").config == second.config
+    assert load_network(tmp_path / "run" / "student.safetensors").config == second.config

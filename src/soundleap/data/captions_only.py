@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from soundleap.data.captions import SHOWN_FAULTS
 from soundleap.data.padding import pad_rows
-from soundleap.data.text_states import structured_captions
+from soundleap.data.text_states import AT_ONCE, StateStore
 from soundleap.errors import InputError
 from soundleap.models.seams import Text
 from soundleap.models.text import TextStates
@@ -25,7 +25,6 @@ AT_LEAST = 1024
 """Examples: fewer captions come again at other lengths until there are as many."""
 LENGTHS = 16
 """Different lengths at most, evenly spread, so that many examples share one."""
-_AT_ONCE = 64
 
 
 class _Row(BaseModel):
@@ -151,12 +150,9 @@ def _captions_of_rows(path: Path, lines: list[str]) -> list[str]:
 
 
 def _states(words: list[str], encoder: Text, progress: bool) -> list[Tensor]:
-    """Encode texts, structured by rule where the encoder reads that; float16 as in a cache."""
+    """Encode texts as for a cache."""
+    store = StateStore(None, "")
     rows: list[Tensor] = []
-    starts = range(0, len(words), _AT_ONCE)
-    for start in tqdm(starts, desc="text", disable=not progress):
-        some = words[start : start + _AT_ONCE]
-        states = encoder.encode(some, structured_captions(encoder, some))
-        pairs = zip(states.embeds, states.mask, strict=True)
-        rows += [row[mask].half().cpu() for row, mask in pairs]
+    for start in tqdm(range(0, len(words), AT_ONCE), desc="text", disable=not progress):
+        rows += store.states(words[start : start + AT_ONCE], encoder)
     return rows

@@ -6,7 +6,6 @@ Example *i* is a function of (pool, plan, seed, i) alone.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -188,8 +187,3 @@ def change_speed(waveform: Tensor, factor: float, rng: random.Random) -> Tensor:
         return waveform
     samples = round(len(waveform) / factor)
     return functional.interpolate(waveform[None, None], samples, mode="linear")[0, 0]
-
-
-def all_captions(examples: Sequence[Example]) -> list[str]:
-    """Return the different captions in order of first use."""
-    return list(dict.fromkeys(caption for example in examples for caption in example.captions))

@@ -120,9 +120,9 @@ def study_students(
             _distill(ground, plan, root, way, iterations, teacher, progress=progress)
 
         def judged(path: Path = path) -> dict[str, Any]:
-            from soundleap.training.parts import load_dit
+            from soundleap.models.registry import load_network
 
-            return judge(ground, load_dit(path), reference)
+            return judge(ground, load_network(path), reference)
 
         calls = WAYS[way].calls * iterations
         row = {"way": way, "iterations": iterations, "teacher_calls": calls}
@@ -242,10 +242,10 @@ def teacher_ends(ground: Ground, steps: int, root: Path) -> tuple[Tensor, float]
 def _untrained(ground: Ground, teacher: Path, reference: Tensor) -> dict[str, Any]:
     from dataclasses import replace
 
+    from soundleap.models.registry import load_network
     from soundleap.training.distillation import student_from
-    from soundleap.training.parts import load_dit
 
-    network = load_dit(teacher)
+    network: Any = load_network(teacher)
     return judge(ground, student_from(network, replace(network.config, guided=True)), reference)
 
 
