@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import threading
+
 import pytest
 
 from soundleap.audio.io import encode_audio
 from soundleap.generator import Generator
 from soundleap.ranking import best_takes, candidate_seeds
-from soundleap.requests import Request
+from soundleap.requests import Request, complete_all
+from soundleap.resolve import open_model
+from soundleap.server.worker import WorkerOptions, run
 
 SHORT = {"prompt": "rain on a tin roof", "duration_in_s": 0.5, "num_inference_steps": 2, "seed": 7}
 
@@ -71,3 +76,37 @@ def test_tries_count_as_sounds_that_wait(start):
 def test_a_prompt_that_is_too_long_for_the_judge_is_refused(server):
     answer = server.sound(**{**SHORT, "prompt": "rain " * 150}, best_of=2)
     assert answer.status_code == 422
+
+
+@pytest.fixture
+def worker(untrained_folder):
+    """A worker in a thread, which makes two sounds at once; its pipe and a way to ask."""
+    ours, theirs = multiprocessing.Pipe()
+    options = WorkerOptions(untrained_folder, device="cpu", max_batch_size=2)
+    thread = threading.Thread(target=run, args=(theirs, options), daemon=True)
+    thread.start()
+    assert ours.recv()[0] == "ready"
+    sample = complete_all([Request(**SHORT)], open_model(untrained_folder).manifest)[0]
+
+    def ask(rows: int, best_of: int, *more: tuple) -> list[tuple]:
+        for message in (("make", 1, [(sample, best_of)] * rows), *more):
+            ours.send(message)
+        return list(iter(ours.recv, ("end", 1)))
+
+    yield ask
+    ours.send(("stop",))
+    thread.join()
+
+
+def test_a_cancelled_batch_is_left_whole(worker):
+    answers = worker(3, 2, ("cancel", 1))
+    assert answers == [("error", row, "cancelled", "cancelled") for row in range(3)]
+
+
+def test_a_judge_that_can_not_be_opened_fails_its_sounds_and_no_more(worker, tmp_path, monkeypatch):
+    monkeypatch.setattr("soundleap.models.text_audio.DEFAULT_FOLDER", tmp_path)
+    answers = worker(1, 2)
+    assert [answer[:3] for answer in answers] == [("error", 0, "internal")]
+    assert "holds no model.safetensors" in answers[0][3]
+    assert "rain on a tin roof" not in answers[0][3]
+    assert [answer[0] for answer in worker(1, 1)][-1] == "sound"

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundleap.errors import InputError, NotFiniteError, SoundleapError
-from soundleap.ranking import Tries, candidate_seeds
+from soundleap.ranking import Tries, candidate_seeds, kept_result
 from soundleap.requests import Sample
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class _Batch:
         self.number = number
         self.asked = asked
         self.found = [Tries.of(sample.seed, best_of) for sample, best_of in asked]
-        self.failed: set[int] = set()
+        self.answered: set[int] = set()
 
     def run(self) -> None:
         """Make them and answer for every row."""
@@ -200,18 +200,21 @@ class _Batch:
         except InputError as error:
             self._fail([row], "invalid_value", str(error))
             return False
+        except SoundleapError as error:  # the ranking model can't be opened
+            self._fail([row], "internal", self._told(error, row))
+            return False
         return True
 
     def _make(self, tries: Sequence[_Try]) -> None:
         """Make tries at once; after a failure each on its own, so that only the culprit fails."""
-        tries = [one for one in tries if one.row not in self.failed]
+        tries = [one for one in tries if one.row not in self.answered]
         rows = [one.row for one in tries]
         if not tries:
             return
         try:
             self._make_at_once(tries)
         except Cancelled:
-            self._fail(rows, "cancelled", "cancelled")
+            self._fail(range(len(self.asked)), "cancelled", "cancelled")
         except (EOFError, OSError):
             raise
         except Exception as error:
@@ -247,16 +250,14 @@ class _Batch:
     def _keep(self, one: _Try, made: Made) -> None:
         """Send a sound, or the best of its row once all of them are made."""
         found = self.found[one.row]
-        if len(found.scores) == 1:
-            self.pipe.send(("sound", one.row, made))
-            return
-        ranker = self.judge.ranker
-        score = ranker.score(made.waveform, made.sampling_rate, one.sample.prompt)
-        if found.add(one.number, score, made) and found.kept is not None:
-            best: Made = found.kept[1]
-            facts = found.facts(ranker.model.weights_sha256)
-            metadata = {**best.metadata, "ranking": facts}
-            self.pipe.send(("sound", one.row, replace(best, metadata=metadata)))
+        if len(found.scores) > 1:
+            ranker = self.judge.ranker
+            score = ranker.score(made.waveform, made.sampling_rate, one.sample.prompt)
+            if not found.add(one.number, score, made):
+                return
+            made = kept_result(found, ranker.model.weights_sha256)
+        self.answered.add(one.row)
+        self.pipe.send(("sound", one.row, made))
 
     def _check_cancelled(self) -> None:
         while self.pipe.poll():
@@ -267,8 +268,8 @@ class _Batch:
                 raise EOFError
 
     def _fail(self, rows: Sequence[int], kind: FaultKind, message: str) -> None:
-        for row in dict.fromkeys(rows):
-            self.failed.add(row)
+        for row in sorted({*rows} - self.answered):
+            self.answered.add(row)
             self.pipe.send(("error", row, kind, message))
 
     def _told(self, error: Exception, row: int) -> str:
