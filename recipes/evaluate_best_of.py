@@ -13,11 +13,12 @@ import argparse
 
 import numpy as np
 
+from soundleap.audio.io import at_rate
 from soundleap.data.captions import read_captions
 from soundleap.evaluation.embedders.yamnet import YamnetEmbedder
 from soundleap.evaluation.tags import ESC10, ESC10_ALIASES, TagClassifier, tag_accuracy
 from soundleap.generator import Generator
-from soundleap.ranking import Ranker, at_rate, candidate_seeds
+from soundleap.ranking import Ranker, candidate_seeds
 from soundleap.requests import Request
 
 

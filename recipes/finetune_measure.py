@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import sqrtm
 
 from soundleap.audio.io import write_bytes
 from soundleap.audio.mel import LogMel, MelConfig
 from soundleap.audio.picture import HIGHEST, LOWEST, colourise, encode_png
 from soundleap.data.own_sounds import find_sounds, read_sounds
 from soundleap.evaluation.embedders.yamnet import YamnetEmbedder
+from soundleap.evaluation.frechet import frechet
 from soundleap.generator import Generator, Request
 
 OTHERS = (
@@ -48,12 +48,7 @@ def embed(sounds: list[Samples]) -> NDArray[np.float64]:
 
 def frechet_to(real: NDArray[np.float64], made: NDArray[np.float64]) -> float:
     """Return the Fréchet distance in the real ones' first principal components."""
-    axes = np.linalg.svd(real - real.mean(0), full_matrices=False)[2][:COMPONENTS]
-    a, b = real @ axes.T, made @ axes.T
-    both = np.cov(a.T), np.cov(b.T)
-    cross = np.real(np.trace(sqrtm(both[0] @ both[1])))
-    shift = ((a.mean(0) - b.mean(0)) ** 2).sum()
-    return float(shift + np.trace(both[0]) + np.trace(both[1]) - 2 * cross)
+    return frechet(made, real, components=COMPONENTS).distance
 
 
 def make(generator: Generator, prompts: list[str], steps: int, first_seed: int) -> list[Samples]:

@@ -77,6 +77,9 @@ def test_a_saved_model_has_them_merged(bundle: Bundle, files: list[Path], tmp_pa
     assert [entry["name"] for entry in saved.manifest.provenance["adapters"]] == ["1"]
     assert saved.manifest.parts.student != bundle.manifest.parts.student
     assert saved.manifest.parts.teacher == bundle.manifest.parts.teacher
+    again = TextToAudio(saved).load_adapters(files[1:], any_base=True)
+    told = again.save_pretrained(tmp_path / "twice").manifest.provenance["adapters"]
+    assert [entry["name"] for entry in told] == ["1", "2"]
 
 
 def test_another_model_or_network_is_refused_by_name(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from soundleap.audio.io import at_rate
 from soundleap.errors import InputError
 from soundleap.output import Result
 from soundleap.requests import Request, draw_seed
@@ -92,15 +93,6 @@ class Ranker:
         mono = waveform.mean(0) if waveform.ndim == 2 else waveform
         heard = at_rate(mono, sampling_rate, self.model.sampling_rate)
         return float(self.model.embed_audio(heard) @ self._texts[prompt])
-
-
-def at_rate(samples: NDArray[np.float32], given: int, wanted: int) -> NDArray[np.float32]:
-    """Resample mono samples ``[S]`` where the rates differ (soxr, very high quality)."""
-    if given == wanted:
-        return samples
-    import soxr
-
-    return soxr.resample(samples, given, wanted, "VHQ").astype(np.float32)
 
 
 @dataclass
@@ -185,10 +177,10 @@ def _best(
             yield position, kept_result(found[position], judge.model.weights_sha256)
 
 
-def kept_result(tries: Tries, judge: str) -> Result:
+def kept_result(tries: Tries, judge: str) -> Any:
     """Give the best sound with the scores of all tries in its metadata, and let it go."""
     assert tries.kept is not None
-    result: Result = tries.kept[1]
+    result = tries.kept[1]
     metadata = {**result.metadata, "ranking": tries.facts(judge)}
     tries.kept = (tries.kept[0], None)
     return replace(result, metadata=metadata)

@@ -29,7 +29,8 @@ def save_pipeline(pipeline: TextToAudio, folder: str | Path) -> Bundle:
     card = pipeline.bundle.folder / CARD_NAME
     described = {name: getattr(manifest, name) for name in Description.model_fields}
     if pipeline.adapters:
-        described["provenance"] = {**manifest.provenance, "adapters": pipeline.adapters}
+        merged = [*manifest.provenance.get("adapters", []), *pipeline.adapters]
+        described["provenance"] = {**manifest.provenance, "adapters": merged}
     return save_bundle(
         folder,
         BundleParts(

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from soundleap.audio.io import read_audio, write_bytes
-from soundleap.audio.names import FORMATS
+from soundleap.audio.io import at_rate, read_audio, write_bytes
+from soundleap.audio.names import sound_files
 from soundleap.errors import AudioFileError, InputError, check_range
-from soundleap.ranking import at_rate
 
 if TYPE_CHECKING:
     from soundleap.models.text_audio import TextAudioModel
 
-ENDINGS = (*FORMATS, "aif", "aiff", "oga", "w64")
 INDEX = ".soundleap-search.safetensors"
 MAX_TOP = 10_000
 Vectors = dict[str, NDArray[np.float32]]
@@ -102,17 +100,6 @@ def search(
     order = np.argsort(-scores, kind="stable")[:top]
     hits = tuple(Hit(names[i][0], float(scores[i])) for i in order)
     return Found(hits, len(names), heard, tuple(unreadable))
-
-
-def sound_files(folder: Path) -> list[Path]:
-    """Give the sound files in a folder and below, in order; hidden ones are passed over."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower().removeprefix(".") in ENDINGS
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
 
 
 def read_sound(path: Path, sampling_rate: int) -> NDArray[np.float32]:

@@ -32,6 +32,12 @@ def test_names_are_captions_where_there_is_no_text(tmp_path: Path) -> None:
     assert caption_of_name(Path("03 Ã¼ber-Klang.wav")) is not None
 
 
+def test_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    folder = six(tmp_path / "own")
+    (folder / "._my-Doorbell_00.wav").write_bytes(b"left by another system")
+    assert len(find_sounds(folder)) == 6
+
+
 def test_files_beside_are_captions_a_line_each(tmp_path: Path) -> None:
     folder = six(tmp_path / "own")
     for i in range(6):
@@ -75,6 +81,8 @@ def test_other_rates_are_resampled(tmp_path: Path) -> None:
     clips = read_sounds(find_sounds(folder), 16000)
     assert {len(clip.samples) for clip in clips} == {8000}
     assert clips[0].samples.dtype == np.float32
+    tone = 0.2 * np.sin(np.arange(8000) * 44100 / 16000 / 9.0)
+    np.testing.assert_allclose(clips[0].samples[500:-500], tone[500:-500], atol=1e-3)
 
 
 def test_manifests_give_stretches_and_captions(tmp_path: Path) -> None:

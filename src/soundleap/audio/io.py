@@ -66,6 +66,15 @@ def read_audio(
     return samples
 
 
+def at_rate(samples: NDArray[np.float32], given: int, wanted: int) -> NDArray[np.float32]:
+    """Resample mono samples ``[S]`` where the rates differ (soxr, very high quality)."""
+    if given == wanted:
+        return samples
+    import soxr
+
+    return soxr.resample(samples, given, wanted, "VHQ").astype(np.float32)
+
+
 def write_audio(
     path: str | Path,
     waveform: NDArray[np.float32],

@@ -13,6 +13,8 @@ from soundleap.errors import InputError, unknown_name
 
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
 """Formats that can be written, by their file name's ending."""
+READABLE = (*FORMATS, "aif", "aiff", "oga", "w64")
+"""Endings of files that are read as sounds."""
 
 SLUG_LENGTH = 40
 
@@ -30,6 +32,17 @@ def slug(prompt: str) -> str:
 def file_name(number: int, prompt: str, seed: int, suffix: str) -> str:
     """Give ``0001-slug-seed.suffix``."""
     return f"{number:04d}-{slug(prompt)}-{seed}.{suffix}"
+
+
+def sound_files(folder: Path) -> list[Path]:
+    """Give the sound files in a folder and below, in order; hidden ones are passed over."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower().removeprefix(".") in READABLE
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
 
 
 def check_format(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,6 @@ def open_mels(
 def pooled_texts(
     folder: Path,
     texts: Sequence[str],
-    open_encoder: Callable[[], TextEncoder] = TextEncoder.default,
     *,
     progress: bool = True,
 ) -> Tensor:
@@ -101,7 +100,7 @@ def pooled_texts(
     """
     path = folder / f"texts-{_short(json.dumps(list(texts)))}.safetensors"
     if not path.exists():
-        encoder, starts = open_encoder(), range(0, len(texts), TEXTS_AT_ONCE)
+        encoder, starts = TextEncoder.default(), range(0, len(texts), TEXTS_AT_ONCE)
         parts = [
             encoder.pooled(encoder.encode(texts[start : start + TEXTS_AT_ONCE])).half()
             for start in tqdm(starts, desc="texts", disable=not progress)

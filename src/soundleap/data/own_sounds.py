@@ -17,10 +17,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from soundleap.audio.io import at_rate
+from soundleap.audio.names import READABLE, sound_files
 from soundleap.errors import InputError
 
 logger = logging.getLogger(__name__)
-ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 LEAST_CLIPS = 5
 SHORTEST_IN_S = 0.1
 SHOWN = 20
@@ -75,7 +76,7 @@ def find_sounds(place: str | Path) -> list[OwnSound]:
         names = ", ".join(sound.file.name for sound in sounds) or "none"
         raise InputError(
             f"{place} has {len(sounds)} sounds ({names}); at least {LEAST_CLIPS} are needed, and "
-            f"20 are better (files ending in {', '.join(ENDINGS)})"
+            f"20 are better (files ending in {', '.join(READABLE)})"
         )
     return sounds
 
@@ -97,7 +98,7 @@ def read_sounds(sounds: list[OwnSound], sampling_rate: int) -> list[OwnClip]:
             continue
         if rate != sampling_rate:
             rates[rate] = rates.get(rate, 0) + 1
-            samples = _resample(samples, rate, sampling_rate)
+            samples = at_rate(samples, rate, sampling_rate)
         clips.append(OwnClip(samples, sound.captions))
     _refuse("the sounds", faults)
     for rate, count in rates.items():
@@ -126,8 +127,7 @@ def caption_of_name(path: Path) -> str | None:
 
 
 def _folder(place: Path) -> tuple[list[OwnSound], list[str]]:
-    files = sorted(p for p in place.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-    beside = {path: path.with_suffix(".txt") for path in files}
+    beside = {path: path.with_suffix(".txt") for path in sound_files(place)}
     any_text = any(text.exists() for text in beside.values())
     sounds: list[OwnSound] = []
     faults: list[str] = []
@@ -210,13 +210,6 @@ def _read(sound: OwnSound) -> tuple[NDArray[np.float32], int]:
         file.seek(round(sound.start * rate))
         frames = -1 if sound.seconds is None else round(sound.seconds * rate)
         return file.read(frames, dtype="float32", always_2d=True).mean(axis=1), rate
-
-
-def _resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
-    from scipy.signal import resample_poly
-
-    divisor = int(np.gcd(rate, wanted))
-    return resample_poly(samples, wanted // divisor, rate // divisor).astype(np.float32)
 
 
 def _refuse(place: str | Path, faults: list[str]) -> None:
