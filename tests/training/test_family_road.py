@@ -6,12 +6,22 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 from toy_runs import Toy
 
 from soundleap.bundle import Bundle
+from soundleap.bundle_schema import Sampling
 from soundleap.cli.main import main
+from soundleap.importers import audiolcm, consistencytta
+from soundleap.models.registry import load_network
 from soundleap.untrained import write_untrained_family
 
+PUBLISHED = {"tango": consistencytta.sampling, "make-an-audio-2": audiolcm.sampling}
+"""How the published student of each teacher is asked."""
+OF_STUDENTS = {
+    "prediction", "student_prediction", "boundary", "sigma_data", "timestep_scaling", "grid",
+    "guidance_range", "student_guided", "initial_noise",
+}  # fmt: skip
 ROADS = {
     "tango": ("consistencytta-stage1", "consistencytta-stage2"),
     "make-an-audio-2": ("audiolcm-walk",),
@@ -40,11 +50,38 @@ def test_a_teacher_becomes_a_few_step_model(toy: Toy, tmp_path: Path, family: st
         )  # fmt: skip
         start = [f"start={run / 'student.safetensors'}"]
     soundleap("bundle", tmp_path / "model", "--student", run, "--steps", 2)
-    manifest = Bundle(tmp_path / "model").manifest
-    assert manifest.kind == Bundle(teacher).manifest.kind
+    model, before = Bundle(tmp_path / "model"), Bundle(teacher).manifest
+    manifest = model.manifest
+    assert manifest.kind == before.kind
     assert manifest.networks == ("student", "teacher")
+    assert_asked_as(manifest.sampling, PUBLISHED[family](), before.sampling)
+    assert_same_weights(model, run)
+    stages = manifest.provenance["stages"]
+    assert [stage["iterations"] for stage in stages.values()] == [1] * len(ROADS[family])
+    assert stages["student-1"]["start"] is None
+    assert manifest.provenance["teacher"]["fingerprint"] == before.fingerprint
+    for name in ("codec", "vocoder", "teacher"):
+        found, wanted = getattr(manifest.parts, name), getattr(before.parts, name)
+        assert (found.sha256, found.dtype) == (wanted.sha256, wanted.dtype)
     sound = tmp_path / "sound.wav"
     soundleap("generate", "rain", "--model", tmp_path / "model", "--seed", 1, "-o", sound)
     waveform, rate = soundfile.read(sound)
     assert rate == manifest.sampling_rate
     assert abs(waveform).max() > 0
+
+
+def assert_asked_as(sampling: Sampling, published: Sampling, teacher: Sampling) -> None:
+    """Check a student's own values against the published one's, and all others on its teacher's."""
+    found, wanted, others = (s.model_dump() for s in (sampling, published, teacher))
+    for name in found.keys() - {"default_steps", "max_steps", "default_guidance_scale"}:
+        assert found[name] == (wanted if name in OF_STUDENTS else others)[name], name
+    assert (sampling.default_steps, sampling.max_steps) == (2, 8)
+    low = published.guidance_range[0]  # AudioLCM's is above its teacher's scale
+    assert sampling.default_guidance_scale == max(teacher.default_guidance_scale, low)
+
+
+def assert_same_weights(model: Bundle, run: Path) -> None:
+    ours, trained = model.load_network("student"), load_network(run / "student.safetensors")
+    assert ours.config == trained.config
+    for name, value in trained.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-3, atol=1e-6)
