@@ -63,6 +63,17 @@ def test_dropped_texts_are_the_empty_prompt(cache: LatentCache) -> None:
     assert make(cache, drop_text=0.0)(0, generator_for(0, 0)).text.embeds.shape[1] > 2
 
 
+def test_every_caption_of_an_example_has_its_turn(cache: LatentCache) -> None:
+    batches = make(cache)
+    told: dict[int, set[str]] = {}
+    for i in range(200):
+        batch = batches(i, generator_for(0, i))
+        for index, words in zip(batch.indices, batch.words, strict=True):
+            told.setdefault(index, set()).add(words)
+    assert told == {i: set(cache.words(options)) for i, options in enumerate(cache.captions)}
+    assert max(len(options) for options in told.values()) > 1
+
+
 def test_an_earlier_epoch_comes_again_the_same(cache: LatentCache) -> None:
     batches = make(cache)
     first = batches(0, generator_for(0, 0))

@@ -31,7 +31,7 @@ def copied(toy: Toy, tmp_path: Path) -> CacheSettings:
 def test_counts(toy: Toy) -> None:
     cache = LatentCache(toy.cache)  # of 11 clips 6 tones are there twice, and 3 mixtures
     assert len(cache.lengths) == 6 * 2 + 5 + 3
-    assert cache.channels == 16
+    assert cache.vector_shape == (16,)
     assert all(captions for captions in cache.captions)
 
 

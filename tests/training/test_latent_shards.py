@@ -17,7 +17,6 @@ from toy_runs import Toy, assert_same_run
 from soundleap.cli.main import main
 from soundleap.data.latents import LatentCache
 from soundleap.data.places import Folder
-from soundleap.data.shard_index import Rows, Words
 from soundleap.data.shard_reader import LatentShards
 from soundleap.data.shards import caption_hash, write_shards
 from soundleap.data.source import open_source
@@ -114,8 +113,24 @@ def test_the_webdataset_package_reads_them(shards: Path) -> None:
     assert found[3]["json"]["captions"] == source.words(list(source.captions[3]))
 
 
+class NotedFolder(Folder):
+    """A folder that notes what is read."""
+
+    def __init__(self, path: Path):
+        super().__init__(path)
+        self.noted: list[str] = []
+
+    def read(self, name: str) -> bytes:
+        self.noted.append(name)
+        return super().read(name)
+
+
 def test_batches_stay_within_shards_and_read_each_once_an_epoch(shards: Path) -> None:
-    source = LatentShards(shards, memory=1)  # the newest file alone is kept
+    sizes = [
+        max(path.stat().st_size for path in shards.glob(f"{n}-*")) for n in ("latents", "text")
+    ]
+    source = LatentShards(shards, memory=sum(sizes))  # room for a shard's two files
+    source._place = NotedFolder(shards)
     batches = Batches(source, tokens=60, seed=3, drop_text=0.3)
     groups = source.groups
     assert groups is not None
@@ -128,6 +143,7 @@ def test_batches_stay_within_shards_and_read_each_once_an_epoch(shards: Path) ->
         count += 1
     assert sorted(seen) == list(range(len(source.lengths)))
     assert len(groups[seen].unique_consecutive()) == len(source.about.latents)
+    assert sorted(source._place.noted) == sorted(path.name for path in shards.glob("*.tar"))
 
 
 def test_memory_is_bounded_and_changes_nothing(shards: Path) -> None:
@@ -193,6 +209,9 @@ def test_a_set_without_its_index_or_with_a_foreign_one(shards: Path, tmp_path: P
     with pytest.raises(InputError, match=r"has no index.json: no shards, or not all of them"):
         open_source(shards)
     with pytest.raises(InputError, match="run `soundleap data cache` first"):
+        write_shards(tmp_path, tmp_path / "out", progress=False)
+    (tmp_path / "key.json").write_text("{")
+    with pytest.raises(InputError, match=r"can't read .*key.json"):
         write_shards(tmp_path, tmp_path / "out", progress=False)
 
 
@@ -265,20 +284,3 @@ def test_the_command(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "(was there)" in capsys.readouterr().out
     assert main(["data", "shards", toy.cache, str(out), "--shard-size", "0", "-q"]) == 2
     assert "shard_size is 0; allowed: 1 to" in capsys.readouterr().err
-
-
-def test_lists_end_to_end() -> None:
-    rows = Rows.of([[1, 2], [], [3]])
-    assert [rows[i] for i in range(3)] == [[1, 2], [], [3]] == list(rows)
-    assert rows[-1] == [3]
-    assert rows[1:] == [[], [3]]
-    words = Words.of(["", "Bäche", "wind"])
-    assert [words[i] for i in range(3)] == ["", "Bäche", "wind"]
-
-
-def test_a_name_never_stands_for_half_a_file(tmp_path: Path) -> None:
-    place = Folder(tmp_path / "new")
-    place.write("a", b"one")
-    place.write("a", b"two")
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a"]
-    assert place.read("a") == b"two"

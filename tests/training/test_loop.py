@@ -6,8 +6,7 @@ import json
 import math
 import signal
 import threading
-from dataclasses import replace
-from itertools import pairwise
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,14 @@ import torch
 from pydantic.dataclasses import dataclass
 from safetensors.torch import load_file, save_file
 from torch import nn
-from toy_runs import Toy, assert_same_run, outcome
+from toy_runs import assert_same_run, outcome
 
 from soundleap.errors import InputError, NotFiniteError
 from soundleap.training.checkpoint import list_checkpoints, load_latest
-from soundleap.training.ema import make_ema, update_ema, warm_decay
-from soundleap.training.loop import RunEnd, generator_for, learning_rate, train
+from soundleap.training.loop import RunEnd, _Run, generator_for, learning_rate, train
 from soundleap.training.processes import make_accelerator
 from soundleap.training.settings import STRICT, RunSettings
 from soundleap.training.skips import Inspection
-from soundleap.training.teacher import TeacherStory
-from soundleap.training.vocoder import VocoderStory
 
 
 @dataclass(frozen=True, config=STRICT, kw_only=True)
@@ -87,24 +83,6 @@ def straight(tmp_path: Path) -> Path:
     return end.folder
 
 
-def test_learning_rate_warms_up_stays_and_falls() -> None:
-    settings = LineSettings(
-        run_dir="x", iterations=100, warmup_iterations=10, decay_share=0.5, learning_rate=1.0,
-        final_learning_rate=0.1,
-    )  # fmt: skip
-    rates = [learning_rate(settings, i) for i in range(120)]
-    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
-    assert set(rates[10:50]) == {1.0}
-    assert rates[75] == pytest.approx(0.55)
-    assert rates[100:] == pytest.approx([0.1] * 20)
-    assert all(a >= b for a, b in pairwise(rates[9:]))
-
-
-def test_learning_rate_without_warm_up_or_decay() -> None:
-    settings = LineSettings(run_dir="x", iterations=10, warmup_iterations=0, decay_share=0.0)
-    assert {learning_rate(settings, i) for i in range(10)} == {settings.learning_rate}
-
-
 def test_an_optimiser_may_learn_at_a_share_of_the_rate(tmp_path: Path) -> None:
     story = line(tmp_path, iterations=4)
     (group,) = story.optimizers["line"].param_groups
@@ -113,20 +91,6 @@ def test_an_optimiser_may_learn_at_a_share_of_the_rate(tmp_path: Path) -> None:
     story.at = dict.fromkeys(range(4), lambda: rates.append(group["lr"]))
     train(story, progress=False)
     assert rates == [0.5 * learning_rate(story.settings, n) for n in range(4)]
-
-
-def test_ema_is_the_weighted_sum_and_copies_buffers() -> None:
-    module = nn.BatchNorm1d(3)
-    average = make_ema(module)
-    assert not any(p.requires_grad for p in average.parameters())
-    with torch.no_grad():
-        module.weight += 2.0
-    module.running_mean += 5.0
-    update_ema(average, module, 0.75)
-    torch.testing.assert_close(average.weight, torch.full((3,), 1.5))
-    torch.testing.assert_close(average.running_mean, torch.full((3,), 5.0))
-    assert warm_decay(0.9, 0) == 0.1
-    assert warm_decay(0.9, 10**6) == 0.9
 
 
 def test_generators_depend_on_seed_and_iteration_alone() -> None:
@@ -201,7 +165,9 @@ def test_more_iterations_go_on_from_a_finished_run(straight: Path) -> None:
     assert train(line(straight, iterations=40), progress=False).iteration == 40
 
 
-@pytest.mark.parametrize("change", [{"slope": 2.0}, {"seed": 1}, {"batch_size": 4}])
+@pytest.mark.parametrize(
+    "change", [{"slope": 2.0}, {"seed": 1}, {"batch_size": 4}, {"mixed_precision": "bf16"}]
+)
 def test_a_folder_with_other_settings_is_refused(straight: Path, change: dict[str, Any]) -> None:
     before = (straight / "settings.yaml").read_text()
     ((name, value),) = change.items()
@@ -221,6 +187,27 @@ def test_a_moved_folder_and_a_setting_of_a_newer_version_are_fine(
     (moved / "settings.yaml").write_text("")
     with pytest.raises(InputError, match="damaged"):
         train(line(moved), progress=False)
+
+
+def test_a_snapshot_that_fails_costs_no_step(tmp_path: Path) -> None:
+    story = line(tmp_path, snapshot_minutes=1e-9)
+    story.snapshot = lambda *_: 1 / 0  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        train(story, progress=False)
+    assert [path.stem[-2:] for path in list_checkpoints(tmp_path)] == ["01"]
+
+
+def test_times_are_minutes(tmp_path: Path) -> None:
+    run = _Run(
+        line(tmp_path, max_minutes=9, checkpoint_minutes=5, snapshot_minutes=7), progress=False
+    )
+    run.iteration = 1
+    found: list[tuple[bool, bool, bool]] = []
+    for minutes in (4, 6, 8, 10):
+        run.started = run.saved = run.shown = time.monotonic() - 60 * minutes
+        due = run._due([])
+        found.append((due.save, due.show, due.stop))
+    assert found == [(False,) * 3, (True, False, False), (True, True, False), (True,) * 3]
 
 
 @pytest.mark.parametrize("where", ["loss", "weights"])
@@ -294,37 +281,3 @@ def test_the_end_leaves_a_plot_and_a_snapshot(tmp_path: Path) -> None:
     assert story.snapshots == [30]
     assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
     assert not list(tmp_path.glob("*.partial"))
-
-
-class StoppedTeacher(TeacherStory):
-    def step(self, iteration: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        if iteration == 3:
-            stop()
-        return super().step(iteration, generator)
-
-
-class StoppedVocoder(VocoderStory):
-    def step(self, iteration: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        if iteration == 1:
-            stop()
-        return super().step(iteration, generator)
-
-
-def test_a_resumed_teacher_equals_a_straight_one(toy: Toy, tmp_path: Path) -> None:
-    settings = toy.teacher_settings(tmp_path / "straight", preview_prompts=("rain",))
-    train(TeacherStory(settings, progress=False), progress=False)
-    settings = replace(settings, run_dir=str(tmp_path / "stopped"))
-    assert train(StoppedTeacher(settings, progress=False), progress=False).iteration == 4
-    train(TeacherStory(settings, progress=False), progress=False)
-    assert_same_run(tmp_path / "straight", tmp_path / "stopped")
-    names = {path.name for path in (tmp_path / "straight" / "snapshot-000008").iterdir()}
-    assert names == {"0-rain.wav", "0-rain.png"}
-
-
-def test_a_resumed_vocoder_equals_a_straight_one(toy: Toy, tmp_path: Path) -> None:
-    settings = toy.vocoder_settings(tmp_path / "straight")
-    train(VocoderStory(settings, progress=False), progress=False)
-    settings = replace(settings, run_dir=str(tmp_path / "stopped"))
-    assert train(StoppedVocoder(settings, progress=False), progress=False).iteration == 2
-    train(VocoderStory(settings, progress=False), progress=False)
-    assert_same_run(tmp_path / "straight", tmp_path / "stopped")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from soundleap.data.latents import read_key
 from soundleap.errors import InputError
 
 OPEN_AT_ONCE = 64
@@ -32,11 +33,10 @@ class CacheFiles:
         Raises:
             InputError: if there is none, or building it has not come to its end.
         """
-        key = folder / "key.json"
         paths = sorted(folder.glob("latents-*.safetensors"))
-        if not paths or not key.exists():
+        self.key = read_key(folder)
+        if not paths or not self.key:
             raise InputError(f"{folder} holds no latents; run `soundleap data cache` first")
-        self.key: dict[str, Any] = json.loads(key.read_text(encoding="utf-8"))
         self._open: OrderedDict[Path, Any] = OrderedDict()
         self.examples: list[dict[str, Any]] = []
         self._latents: list[tuple[Path, int, int]] = []

@@ -153,7 +153,12 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
         partial.unlink(missing_ok=True)
 
 
-def _read_key(folder: Path) -> dict[str, Any]:
+def read_key(folder: Path) -> dict[str, Any]:
+    """Return what a cache was made from; empty where its ``key.json`` is missing.
+
+    Raises:
+        InputError: if it can't be read.
+    """
     path = folder / "key.json"
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -210,7 +215,7 @@ class LatentCache:
         index = {caption: i for i, caption in enumerate(words)}
         if not all(c in index for example in examples for c in ("", *example["captions"])):
             raise InputError(f"{folder} is not complete; run `soundleap data cache` again")
-        self.key: dict[str, Any] = _read_key(folder)
+        self.key: dict[str, Any] = read_key(folder)
         parts = [load_file(path) for path in paths]
         self._latents = torch.cat([part["latents"] for part in parts])  # [sum L, C(, H)]
         self.lengths = torch.cat([part["lengths"] for part in parts])
@@ -222,11 +227,6 @@ class LatentCache:
         self._words = words
         self.empty = index[""]
         self.captions = [[index[c] for c in example["captions"]] for example in examples]
-
-    @property
-    def channels(self) -> int:
-        """Numbers a latent vector."""
-        return self._latents.shape[1]
 
     @property
     def vector_shape(self) -> tuple[int, ...]:

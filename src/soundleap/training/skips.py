@@ -30,7 +30,7 @@ class Inspection:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], **parts: Any) -> Inspection:
-        """Collect tensors from values, mappings and dataclasses; a part's name goes before."""
+        """Collect tensors: parts that are one, and those in dataclasses after the part's name."""
         tensors: dict[str, Tensor] = {}
         for name, part in parts.items():
             if isinstance(part, Tensor):
