@@ -33,6 +33,8 @@ def test_every_epoch_has_every_example_once(cache: LatentCache) -> None:
     for epoch in epochs:
         assert sorted(epoch) == list(range(len(cache.lengths)))
     assert epochs[0] != epochs[1]
+    lengths = [int(cache.lengths[batch[0]]) for batch in batches._make_plan(0)]
+    assert lengths != sorted(lengths)  # batches of like lengths do not come one after another
 
 
 def test_the_order_depends_on_seed_and_iteration_alone(cache: LatentCache) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +14,11 @@ import torch
 from toy_runs import Toy
 
 from soundleap.data.latents import LatentCache
-from soundleap.data.text_states import state_key
+from soundleap.data.padding import pad_rows
+from soundleap.data.text_states import StateStore, state_key, structured_captions
 from soundleap.errors import InputError
 from soundleap.models.latent_codecs import load_latent_codec
-from soundleap.models.text import TextEncoder
+from soundleap.models.text import TextEncoder, TextStates
 from soundleap.training.cache import CacheSettings, make_cache
 from soundleap.training.settings import load_settings
 
@@ -150,3 +153,34 @@ def index_of(cache: LatentCache, caption: str) -> int:
 
 def texts(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(folder.glob("text-*.safetensors"))]
+
+
+class Letters:
+    """A text encoder that reads letters: of captions, or of their structured forms."""
+
+    structured = True
+    number = 1.0
+
+    def encode(self, captions: Sequence[str], structured: Sequence[str] | None) -> TextStates:
+        read = captions if structured is None else structured
+        rows = [
+            torch.tensor([[self.number], *([float(ord(letter))] for letter in text)])
+            for text in read
+        ]
+        return TextStates(*pad_rows(rows))
+
+
+def test_a_store_keeps_what_the_encoder_reads_if_it_is_finite(tmp_path: Path) -> None:
+    captions, encoder = ["rain falls", "", "a dog barks"], Letters()
+    encoder.number = math.nan
+    StateStore(tmp_path, "of letters").states(captions, encoder)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    encoder.number = 1.0
+    made = StateStore(tmp_path, "of letters").states(captions, encoder)
+    again = StateStore(tmp_path, "of letters")
+    read = again.states(captions[::-1], encoder)
+    assert (again.reused, again.made) == (3, 0)
+    for caption, one, other in zip(captions, made, read[::-1], strict=True):
+        (form,) = structured_captions(encoder, [caption]) or ()
+        assert one[1:, 0].tolist() == [ord(letter) for letter in form]
+        assert torch.equal(one, other)

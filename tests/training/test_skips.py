@@ -22,6 +22,7 @@ from soundleap.training.optimise import adamw, descend, descend_in_parts
 from soundleap.training.processes import make_accelerator
 from soundleap.training.settings import RunSettings
 from soundleap.training.skips import Skips
+from soundleap.training.vae import VAESettings, VAEStory
 from soundleap.training.vocoder import VocoderStory
 
 
@@ -134,8 +135,23 @@ def test_rows_are_counted_apart() -> None:
     assert skips.too_many() == 9
 
 
-def test_a_vocoder_step_that_is_not_finite_changes_nothing(toy: Toy, tmp_path: Path) -> None:
-    story = VocoderStory(toy.vocoder_settings(tmp_path), progress=False)
+def vae(toy: Toy, folder: Path) -> VAEStory:
+    settings = VAESettings(
+        run_dir=str(folder), manifests=(toy.manifest,), channels=4, width=8, crop_frames=16,
+        batch_size=2, mixed_precision="no",
+    )  # fmt: skip
+    return VAEStory(settings, progress=False)
+
+
+def vocoder(toy: Toy, folder: Path) -> VocoderStory:
+    return VocoderStory(toy.vocoder_settings(folder), progress=False)
+
+
+@pytest.mark.parametrize("make_story", [vae, vocoder])
+def test_a_step_on_sounds_that_is_not_finite_changes_nothing(
+    toy: Toy, tmp_path: Path, make_story: Callable[[Toy, Path], Any]
+) -> None:
+    story = make_story(toy, tmp_path)
     story.step(0, generator_for(0, 0))
     assert float(story.step(1, generator_for(0, 1))["skipped"]) == 0
     before = state_of(story)
@@ -143,3 +159,15 @@ def test_a_vocoder_step_that_is_not_finite_changes_nothing(toy: Toy, tmp_path: P
     story.pool.crops = lambda *args: crops(*args) * math.nan  # type: ignore[method-assign]
     assert float(story.step(2, generator_for(0, 2))["skipped"]) == 1
     torch.testing.assert_close(state_of(story), before, rtol=0, atol=0)
+
+
+def test_a_step_whose_judge_stays_is_counted(toy: Toy, tmp_path: Path) -> None:
+    story = vocoder(toy, tmp_path)
+    story.step(0, generator_for(0, 0))
+    weight = next(story.judge.parameters())
+    weight.register_hook(lambda gradient: gradient * math.inf)
+    kept, moved = copy.deepcopy((story.judge.state_dict(), story.vocoder.state_dict()))
+    assert float(story.step(1, generator_for(0, 1))["skipped"]) == 1
+    torch.testing.assert_close(story.judge.state_dict(), kept, rtol=0, atol=0)
+    with pytest.raises(AssertionError):
+        torch.testing.assert_close(story.vocoder.state_dict(), moved, rtol=0, atol=0)
