@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from toy_runs import Toy, assert_same_run
 
+from soundleap.errors import InputError
 from soundleap.training.loop import train
 from soundleap.training.teacher import TeacherStory
 from soundleap.training.vocoder import VocoderStory
@@ -66,3 +69,16 @@ def test_a_teacher_is_measured_and_written_as_its_average(toy: Toy, tmp_path: Pa
         for parameter in story.average.parameters():
             parameter += 1.0
     assert story.heldout_loss() != pytest.approx(measured)
+
+
+@pytest.mark.parametrize("name", ["cache", "heldout_cache"])
+def test_latents_that_are_not_of_one_kind(toy: Toy, tmp_path: Path, name: str) -> None:
+    path = tmp_path / "high" / "latents-00000.safetensors"
+    shutil.copytree(getattr(toy, name), path.parent)
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    tensors = load_file(path)
+    save_file({**tensors, "latents": tensors["latents"].unflatten(1, (8, 2))}, path, about)
+    settings = toy.teacher_settings(tmp_path / "run", **{name: str(path.parent)})
+    with pytest.raises(InputError, match=r"of shapes .*\(8, 2\).*needed: \(C,\) in both"):
+        TeacherStory(settings, progress=False)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from soundleap.data.source import open_source
 from soundleap.diffusion.denoisers import NetworkDenoiser, Prediction
 from soundleap.diffusion.schedules import NoiseSchedule
+from soundleap.errors import InputError
 from soundleap.models.dit import DiT, DiTConfig
 from soundleap.training.batches import Batches, LatentBatch
 from soundleap.training.ema import make_ema, update_ema, warm_decay
@@ -79,6 +80,12 @@ class TeacherStory:
             cache, tokens=settings.batch_size, seed=settings.seed, drop_text=settings.drop_text
         )
         self.heldout = open_source(settings.heldout_cache)
+        shapes = cache.vector_shape, self.heldout.vector_shape
+        if shapes[0] != shapes[1] or len(shapes[0]) != 1:
+            raise InputError(
+                f"cache and heldout_cache hold latent vectors of shapes {shapes[0]} and "
+                f"{shapes[1]}; needed: (C,) in both, from one codec of the default family"
+            )
         self.config = DiTConfig(
             channels=cache.vector_shape[0],
             text_dim=cache.text([cache.empty]).embeds.shape[2],
