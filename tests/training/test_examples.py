@@ -65,6 +65,13 @@ def test_counts_lengths_levels_and_captions(pool: AudioPool) -> None:
             assert len(example.captions) == 3
 
 
+def test_no_example_is_longer_than_a_model_takes(pool: AudioPool) -> None:
+    plan = ExamplePlan((("*", 2),), mixtures=4)
+    maker = ExampleMaker(pool, plan, seed=0, max_seconds=0.7)
+    lengths = [len(maker[i].waveform) for i in range(len(maker))]
+    assert max(lengths) == int(0.7 * pool.sampling_rate)
+
+
 def test_the_first_variant_of_a_short_event_is_the_clip_itself(pool: AudioPool) -> None:
     maker = ExampleMaker(pool, PLAN, 0)
     index = next(
