@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from soundleap.bench.distill_clock import Clock
-from soundleap.bench.distill_parts import axes_of, outline, shapes_of, student_config
+from soundleap.bench.distill_parts import axes_of, outline_student, shapes_of
 from soundleap.bench.distill_settings import CaseName, DistillBenchSettings
 from soundleap.bench.distill_stock import plain_adamw, plain_average
 from soundleap.training.ema import make_ema, update_ema
@@ -23,7 +23,7 @@ class Optimisers:
 
     def __init__(self, case: CaseName, settings: DistillBenchSettings) -> None:
         self.axes = axes_of(settings, case)
-        student = outline(student_config(shapes_of(case, settings.size).teacher, self.axes))
+        student = outline_student(shapes_of(case, settings.size).teacher, self.axes)
         self.shapes = [
             p.shape for p in student.requires_grad_(True).parameters() if p.requires_grad
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from soundleap.bench.distill_settings import PRESETS, CaseName, DistillBenchSettings
 from soundleap.models.dit import DiTConfig
-from soundleap.models.registry import NETWORKS
+from soundleap.models.registry import NETWORKS, Kind
 from soundleap.training.distillation_settings import DistillationSettings
 from soundleap.training.settings import load_settings
+from soundleap.training.students import student_config
 from soundleap.untrained.sizes import audiolcm_sizes, consistencytta_sizes
 
 PROMPT_TOKENS = 15
@@ -106,9 +107,9 @@ def _mapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: part.view(value.shape) for (name, value), part in parts}
 
 
-def outline(config: Any) -> nn.Module:
-    """Build a network without values."""
-    kind = NETWORKS[getattr(config, "kind", "dit")]
+def outline(config: Any, kinds: dict[str, Kind] = NETWORKS) -> nn.Module:
+    """Build a network, or a part of other kinds, without values."""
+    kind = kinds[getattr(config, "kind", next(iter(kinds)))]
     make = getattr(import_module(f"soundleap.models.{kind.module}"), kind.part)
     with torch.device("meta"):
         return make(config)
@@ -134,10 +135,10 @@ def fill_tensor(tensor: Tensor, seed: int) -> None:
         tensor += 1.0
 
 
-def student_config(teacher: Any, axes: DistillationSettings) -> Any:
-    """Give the configuration of a teacher's student."""
+def outline_student(teacher: Any, axes: DistillationSettings) -> Any:
+    """Build the student of a teacher of some configuration, without values."""
     guided = axes.guidance_embedding == "input"
-    return replace(teacher, guided=guided, prediction=axes.student_gives)
+    return outline(student_config(teacher, guided=guided, prediction=axes.student_gives))
 
 
 def make_student(network: Any, axes: DistillationSettings, *, share: bool = False) -> Any:
@@ -148,7 +149,7 @@ def make_student(network: Any, axes: DistillationSettings, *, share: bool = Fals
         axes: of the recipe.
         share: let both have their weights in the same memory.
     """
-    student = outline(student_config(network.config, axes))
+    student = outline_student(network.config, axes)
     state, known = dict[str, Tensor](), network.state_dict()
     for number, (name, place) in enumerate(student.state_dict().items()):
         state[name] = known[name] if name in known else torch.empty(place.shape)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from soundleap.bench.distill_clock import Clock
-from soundleap.bench.distill_parts import PROMPT_TOKENS, Shapes, fill, shapes_of
+from soundleap.bench.distill_parts import PROMPT_TOKENS, Shapes, fill, outline, shapes_of
 from soundleap.bench.distill_settings import CaseName, DistillBenchSettings
 from soundleap.models.fast_cpu import torchs_own
 from soundleap.models.registry import LATENT_CODECS
@@ -71,9 +70,7 @@ class Preparation:
 
 
 def _codec(config: Any) -> Any:
-    kind = LATENT_CODECS[config.kind]
-    with torch.device("meta"):
-        module = getattr(import_module(f"soundleap.models.{kind.module}"), kind.part)(config)
+    module = outline(config, LATENT_CODECS)
     module.to_empty(device="cpu")
     fill(module)
     return module.eval().requires_grad_(False)
