@@ -146,6 +146,16 @@ def test_batches_stay_within_shards_and_read_each_once_an_epoch(shards: Path) ->
     assert sorted(source._place.noted) == sorted(path.name for path in shards.glob("*.tar"))
 
 
+def test_states_are_read_beside_the_latents(shards: Path) -> None:
+    for number in range(4):
+        source = LatentShards(shards)
+        source._place = NotedFolder(shards)
+        example = int(source._table.shard.tolist().index(number))
+        source.latents([example])
+        source.text([source.empty, *source.captions[example]])
+        assert source._place.noted == [f"latents-{number:05d}.tar", f"text-{number:05d}.tar"]
+
+
 def test_memory_is_bounded_and_changes_nothing(shards: Path) -> None:
     small, large = LatentShards(shards, memory=1), LatentShards(shards)
     everything = list(range(len(small.lengths)))

@@ -144,7 +144,7 @@ def shards(
     seed: Annotated[int, typer.Option(help="Another number deals examples anew.")] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Write a latent cache as WebDataset shards, for sets larger than memory."""
+    """Write a latent cache as WebDataset shards; the same command makes lost ones again."""
     from soundleap.data.shards import write_shards
 
     report = write_shards(cache, out, shard_size=shard_size, seed=seed, progress=not quiet)

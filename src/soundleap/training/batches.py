@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -81,6 +82,7 @@ class Batches:
         self.equal_lengths = equal_lengths
         self._epoch = -1
         self._plan: list[list[int]] = []
+        self._items_before: list[int] = []
         self._plans_before: list[int] = [0]
 
     def __call__(self, iteration: int, generator: torch.Generator) -> LatentBatch:
@@ -97,10 +99,10 @@ class Batches:
         )
 
     def clips_before(self, iteration: int) -> int:
-        """Count the items of all batches before an iteration, of the epoch that is going on."""
+        """Count the items of all batches before an iteration."""
         self._indices(iteration)
-        done = self._plan[: iteration - self._plans_before[self._epoch]]
-        return self._epoch * len(self.cache.lengths) + sum(len(batch) for batch in done)
+        in_epoch = self._items_before[iteration - self._plans_before[self._epoch]]
+        return self._epoch * len(self.cache.lengths) + in_epoch
 
     def _caption(self, index: int, generator: torch.Generator) -> int:
         choice, drop = torch.rand(2, generator=generator).tolist()
@@ -118,6 +120,7 @@ class Batches:
 
     def _go_to(self, epoch: int) -> None:
         self._epoch, self._plan = epoch, self._make_plan(epoch)
+        self._items_before = [0, *accumulate(len(batch) for batch in self._plan)]
 
     def _make_plan(self, epoch: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
