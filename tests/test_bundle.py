@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -74,6 +75,19 @@ def test_the_fingerprint_follows_what_shapes_a_sound(
     assert other.manifest.fingerprint != bundle.manifest.fingerprint
     renamed = bundle.manifest.model_copy(update={"name": "x", "provenance": {"a": 1}})
     assert renamed.fingerprint == bundle.manifest.fingerprint
+
+
+def test_fingerprints_of_models_made_before_a_field_was_known_stay(untrained_folder: Path) -> None:
+    manifest = Bundle(untrained_folder).manifest
+    shaping = manifest.model_dump(mode="json", include={"kind", "parts", "sampling"})
+    assert shaping["sampling"].pop("student_guided") is True
+    before = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+    assert manifest.fingerprint == before
+    told = {"student_guided": False, "guidance_range": (3.0, 3.0)}
+    other = manifest.model_copy(update={"sampling": manifest.sampling.model_copy(update=told)})
+    ranged = {"guidance_range": (3.0, 3.0)}
+    same = manifest.model_copy(update={"sampling": manifest.sampling.model_copy(update=ranged)})
+    assert other.fingerprint != same.fingerprint
 
 
 def test_a_text_encoder_of_its_own(untrained_folder: Path, tmp_path: Path) -> None:

@@ -49,6 +49,17 @@ def test_a_model_without_student_is_asked_for_its_teacher(manifest: Manifest) ->
     )
 
 
+def test_a_student_that_is_not_told_the_guidance_scale(manifest: Manifest) -> None:
+    told = {"student_guided": False, "guidance_range": (2.0, 2.0), "default_guidance_scale": 2.0}
+    one = manifest.model_copy(update={"sampling": manifest.sampling.model_copy(update=told)})
+    assert complete(Request("rain", guidance_scale=2.0), one).guidance_scale == 2.0
+    assert complete(Request("rain", network="teacher", guidance_scale=4.0), one).guidance_scale == 4
+    with pytest.raises(InputError, match="student was trained for 2 alone and is not told another"):
+        complete(Request("rain", guidance_scale=4.0), one)
+    with pytest.raises(InputError, match="student takes no negative_prompt"):
+        complete(Request("rain", negative_prompt="wind"), one)
+
+
 def test_structured_captions(manifest: Manifest) -> None:
     sampling = manifest.sampling.model_copy(update={"structured_captions": True})
     reads = manifest.model_copy(update={"sampling": sampling})

@@ -10,13 +10,20 @@ import torch
 from toy_runs import Toy
 
 from soundleap.bundle_schema import Sampling
+from soundleap.diffusion.sampling import (
+    consistency_timesteps,
+    sample_consistency,
+    sample_generators,
+)
 from soundleap.errors import InputError
+from soundleap.latents import Conditions, LatentSampler
 from soundleap.models.istft_vocoder import ISTFTVocoder, ISTFTVocoderConfig
 from soundleap.models.registry import load_network
 from soundleap.models.store import save_module
 from soundleap.training.assemble import Figures, assemble_bundle, sampling_of
 from soundleap.training.assemble_student import assemble_student
 from soundleap.training.distillation import DistillationSettings, DistillationStory
+from soundleap.training.objectives import ConsistencyObjective
 from soundleap.training.records import write_settings
 
 
@@ -62,6 +69,34 @@ def test_both_ways_of_one_student_say_the_same(toy: Toy, vocoder: str, tmp_path:
         assert getattr(two.manifest.parts, name).dtype == "float32"
     again, trained = two.load_network("student"), load_network(run / "student.safetensors")
     assert all(map(torch.equal, again.state_dict().values(), trained.state_dict().values()))
+
+
+@pytest.mark.parametrize("told", ["input", "none"])
+def test_a_model_asks_its_student_as_training_did(
+    toy: Toy, vocoder: str, tmp_path: Path, told: str
+) -> None:
+    settings = toy.distillation_settings(
+        tmp_path / "run", vocoder=vocoder, guidance_embedding=told, guidance_range=(2, 2),
+        student_prediction="x0", sigma_data=0.3, timestep_scaling=0.01, top_rule="noise",
+    )  # fmt: skip
+    run = write_run(settings)
+    story = DistillationStory(settings, progress=False)
+    model = assemble_student(tmp_path / "model", run, Figures(licence="CC0-1.0"))
+    sampling = model.manifest.sampling
+    states = model.load_text().encode(["rain", "", ""])
+    w = torch.full((1,), 2.0)
+    asked = Conditions(states.embeds[:, None], states.mask[:, None], w, False, [6])
+    times = consistency_timesteps(torch.tensor(sampling.grid), 2)
+    found = LatentSampler(model.load_network("student"), sampling, None).student(
+        asked, times, sample_generators([0])
+    )
+    generators = sample_generators([0])
+    noise = torch.randn(1, 16, 6, generator=generators[0]) * story.schedule.sigma(999)
+    assert isinstance(story.objective, ConsistencyObjective)
+    with torch.no_grad():
+        f = story.objective.function(story.average, asked.of(0), w)
+        wanted = sample_consistency(f, noise.float(), times, story.schedule, generators)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_file_by_itself_has_no_licence_and_may_have_no_vocoder(
