@@ -19,6 +19,7 @@ from soundleap.models.registry import load_network
 from soundleap.training.distillation import DistillationStory, student_from
 from soundleap.training.loop import generator_for, train
 from soundleap.training.objectives import ConsistencyDraws, ConsistencyObjective, item_mean
+from soundleap.training.previews import first_noise
 
 
 @pytest.fixture
@@ -152,6 +153,27 @@ def test_a_resumed_distillation_equals_a_straight_one(toy: Toy, tmp_path: Path) 
     assert_same_run(tmp_path / "straight", tmp_path / "stopped")
     folders = sorted(path.name for path in (tmp_path / "straight").glob("snapshot-*"))
     assert folders == [f"snapshot-000006-{n}-steps" for n in (1, 2, 4)]
+
+
+@pytest.mark.parametrize("rule", ["noise", "data"])
+def test_sounds_of_a_snapshot_start_from_the_noise_that_was_trained(
+    toy: Toy, tmp_path: Path, rule: str
+) -> None:
+    settings = toy.distillation_settings(
+        tmp_path / "run", top_rule=rule, preview_prompts=("rain",), preview_guidance=2.5
+    )
+    story = DistillationStory(settings, progress=False)
+    asked: list[tuple[Tensor, Tensor]] = []
+    story.average.register_forward_pre_hook(
+        lambda _, args, options: asked.append((args[0], options["w"])), with_kwargs=True
+    )
+    story.snapshot(0, tmp_path)
+    noise = first_noise(story.parts.load_codec(), 1)
+    sigma = float(story.schedule.sigma(999.0)) if rule == "noise" else 1.0
+    assert len(asked) == 1 + 2 + 4
+    for start in (0, 1, 3):
+        torch.testing.assert_close(asked[start][0], noise * sigma, rtol=1e-6, atol=0)
+    assert all(w.tolist() == [2.5] for _, w in asked)
 
 
 def test_a_second_stage_goes_on_from_the_first(toy: Toy, tmp_path: Path) -> None:
