@@ -16,6 +16,7 @@ from soundleap.cli.main import main
 from soundleap.errors import AudioFileError, InputError
 from soundleap.generator import Generator
 from soundleap.models.text_audio import DEFAULT_FOLDER, TextAudioModel
+from soundleap.models.text_audio_towers import TextAudioConfig
 from soundleap.pipeline import TextToAudio
 from soundleap.ranking import Ranker, Tries, available, best_takes, candidate_seeds
 from soundleap.requests import Request
@@ -93,6 +94,15 @@ def test_the_best_try_is_kept_and_can_be_made_again(
     assert score == pytest.approx(max(facts["scores"]), abs=1e-4)
 
 
+def test_all_channels_are_heard(model: TextAudioModel) -> None:
+    both = 0.1 * np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32)
+    both[1] = 0.3 * np.sin(np.arange(RATE) / 9.0)
+    ranker = Ranker(model)
+    scores = [ranker.score(sound, RATE, "rain") for sound in (both, both.mean(0), both[0])]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    assert scores[0] != pytest.approx(scores[2], abs=1e-3)
+
+
 def test_wrong_numbers_and_long_prompts_are_refused_before_any_work(
     pipeline: TextToAudio, model: TextAudioModel
 ) -> None:
@@ -149,6 +159,9 @@ def test_a_changed_file_is_heard_again_and_a_damaged_index_replaced(
     soundfile.write(takes / "noise.wav", np.zeros(4000), RATE)
     assert search(takes, "noise", model=model, index=index).heard == 1
     index.write_bytes(b"broken")
+    assert search(takes, "noise", model=model, index=index).heard == 3
+    other = TextAudioModel(TextAudioConfig()).eval()
+    assert search(takes, "noise", model=other, index=index).heard == 3
     assert search(takes, "noise", model=model, index=index).heard == 3
     (takes / "high.flac").unlink()
     search(takes, "noise", model=model, index=index)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
-from soundleap.data.own_sounds import caption_of_name, digest_sounds, find_sounds, read_sounds
+from soundleap.data.own_examples import ExampleShape, vary
+from soundleap.data.own_sounds import (
+    OwnClip,
+    caption_of_name,
+    digest_sounds,
+    find_sounds,
+    read_sounds,
+)
 from soundleap.errors import InputError
 
 
@@ -101,6 +110,19 @@ def test_manifests_give_stretches_and_captions(tmp_path: Path) -> None:
         find_sounds(manifest)
     for words in ("line 2: my-Doorbell_01.wav has no caption", "line 3: unknown sart", "line 7: "):
         assert words in str(error.value)
+
+
+def test_examples_of_a_sound_begin_later_and_softer() -> None:
+    clip = OwnClip(np.full(8000, 0.3, dtype=np.float32), ("a hum",))
+    codec = SimpleNamespace(sampling_rate=16000, samples_per_latent=2048, fixed_length=None)
+    shape = ExampleShape(10.0, whole_seconds=False)
+    made = [vary(clip, codec, shape, i, random.Random(i)) for i in range(6)]  # pyright: ignore
+    starts = [int(x.nonzero()[0]) for x in made]
+    assert starts[0] == 0
+    assert all(0 < start < 2048 for start in starts[1:])
+    assert len(set(starts)) == 6
+    assert len({round(float(x.abs().max()), 5) for x in made}) == 6
+    assert all(len(x) % 2048 == 0 for x in made)
 
 
 def test_the_digest_follows_files_and_captions(tmp_path: Path) -> None:

@@ -94,6 +94,17 @@ def test_arrays_in_arrays_out_whatever_the_length() -> None:
     assert model.embed_text(["rain"]).shape == (1, 12)
 
 
+def test_windows_count_by_their_lengths() -> None:
+    model, rng = make_model(), np.random.default_rng(0)
+    noise = 0.1 * rng.standard_normal(12 * 16000).astype(np.float32)
+    noise[160000:] = 0.3 * np.sin(np.arange(32000) / 9.0)
+    first, second = (model.embed_audio(part) for part in (noise[:160000], noise[160000:]))
+    aims = [10 * first + 2 * second, first + second]
+    near, far = (model.embed_audio(noise) @ aim / np.linalg.norm(aim) for aim in aims)
+    assert near > 0.99999
+    assert near - far > 1e-4
+
+
 def test_silence_has_a_vector() -> None:
     assert np.isfinite(make_model().embed_audio(np.zeros(8000, dtype=np.float32))).all()
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from soundleap.audio.dc import remove_dc
 from soundleap.audio.mel import AUDIOLDM_MEL, MelConfig
 from soundleap.audio.sinc_resample import BETA, ROLLOFF, sinc_resample
 from soundleap.errors import BundleError, InputError
@@ -164,6 +165,19 @@ def test_both_terms_are_the_sum_of_each() -> None:
     )
     torch.testing.assert_close(both, text + audio)
     torch.testing.assert_close(reward("audio")(sound, PROMPTS[:2], sound), torch.ones(2))
+    clap = reward("audio")
+    torch.testing.assert_close(audio, (clap.audio(sound) * clap.audio(reference)).sum(-1))
+    assert bool((audio < 0.9999).all())
+
+
+def test_the_offset_of_a_waveform_is_removed_where_the_model_does_so() -> None:
+    heard = [
+        Sounds(decoder(), level_offset=offset).hear(noise(1, 2, 8, 32), [0], {"waveform"})
+        for offset in (False, True)
+    ]
+    plain, level = (each["waveform"] for each in heard)
+    torch.testing.assert_close(level, remove_dc(plain))
+    assert not torch.equal(level, plain)
 
 
 def test_fusion_is_heard_too() -> None:

@@ -18,11 +18,19 @@ from soundleap.data.mels import open_mels, pooled_texts
 from soundleap.errors import InputError
 from soundleap.models.text import TextEncoder
 from soundleap.models.text_audio import WEIGHTS, TextAudioModel
+from soundleap.models.text_audio_towers import TextAudioConfig
 from soundleap.training.clap import ClapSettings, ClapStory, alike, contrastive_loss
 from soundleap.training.clap_data import ClapData, draw_mixtures
 from soundleap.training.loop import generator_for, train
-from soundleap.training.mel_augment import add_mels, change_colour, crop, hide, through_codec
-from soundleap.training.retrieval import recalls
+from soundleap.training.mel_augment import (
+    add_mels,
+    change_colour,
+    crop,
+    hide,
+    through_codec,
+    together,
+)
+from soundleap.training.retrieval import embed_clips, recalls
 
 SIZES: dict[str, Any] = {
     "stem": (4, 4, 4), "width": 16, "blocks": 1, "kernel": 3, "expansion": 2, "text_hidden": 16,
@@ -69,13 +77,20 @@ def test_equal_captions_are_not_told_apart() -> None:
 
 def test_a_resumed_run_equals_a_straight_one(toy: Toy, cache: str, tmp_path: Path) -> None:
     straight, halved = (make_settings(toy, cache, tmp_path / name) for name in ("a", "b"))
-    assert train(ClapStory(straight, progress=False), progress=False).finished
+    story = ClapStory(straight, progress=False)
+    assert train(story, progress=False).finished
     first = make_settings(toy, cache, tmp_path / "b", iterations=6, max_minutes=1e-9)
     assert not train(ClapStory(first, progress=False), progress=False).finished
     assert train(ClapStory(halved, progress=False), progress=False).finished
     assert_same_run(straight.run_dir, halved.run_dir)
     model = TextAudioModel.from_folder(straight.run_dir)
     assert model.dim == 16
+    kept, average, last = (
+        part.state_dict()["text_projection.straight.weight"]
+        for part in (model, story.average, story.model)
+    )
+    assert torch.equal(kept, average.half().float())
+    assert not torch.equal(kept, last.half().float())
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert report["clips"] == 3
     assert 0 <= report["text_to_audio_r1"] <= 1
@@ -92,6 +107,13 @@ def test_a_step_can_be_looked_at(toy: Toy, cache: str, tmp_path: Path) -> None:
     story = ClapStory(make_settings(toy, cache, tmp_path), progress=False)
     found = story.inspect(3, generator_for(0, 3))
     assert found.tensors["batch.mel"].shape[0] == len(found.facts["captions"]) == 8
+    heard = [
+        ClapStory(
+            make_settings(toy, cache, tmp_path, codec_share=share), progress=False
+        ).inspect(3, generator_for(0, 3)).tensors["batch.mel"]
+        for share in (0.0, 1.0)
+    ]  # fmt: skip
+    assert bool((heard[0] != heard[1]).any((1, 2)).all())
 
 
 def test_the_command_trains_the_tiny_preset(toy: Toy, cache: str, tmp_path: Path) -> None:
@@ -143,6 +165,19 @@ def test_batches_are_functions_of_their_generator(toy: Toy, cache: str) -> None:
 def test_two_equal_sounds_are_three_decibels_louder() -> None:
     mel = torch.randn(80, 5)
     torch.testing.assert_close(add_mels(mel, mel), mel + 0.5 * math.log10(2.0))
+
+
+def test_the_second_sound_is_scaled_before_it_is_put_in() -> None:
+    a, b = torch.randn(2, 80, 5, generator=generator_for(0, 0))
+    mixed = together(a, b[:, :5], -20.0, generator_for(0, 0))
+    torch.testing.assert_close(mixed, add_mels(a, b - 1.0))
+
+
+def test_vectors_of_clips_are_those_of_each_alone(toy: Toy, cache: str) -> None:
+    mels = open_mels(Path(cache), [toy.manifest], "train", LogMel(MelConfig()), progress=False)
+    model = TextAudioModel(TextAudioConfig(**SIZES)).eval()
+    alone = torch.cat([model.audio(mels.mel(i)[None]) for i in range(len(mels))])
+    torch.testing.assert_close(embed_clips(model, mels), alone, rtol=1e-4, atol=1e-5)
 
 
 def test_a_crop_is_a_part_and_prefers_what_is_loud() -> None:

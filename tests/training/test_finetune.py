@@ -19,6 +19,7 @@ from soundleap.pipeline import TextToAudio
 from soundleap.training.finetune import FinetuneStory
 from soundleap.training.finetune_settings import FinetuneSettings
 from soundleap.training.loop import train
+from soundleap.training.lora import lora_layers, pairs_of
 from soundleap.untrained import write_untrained_family
 
 
@@ -133,6 +134,33 @@ def test_parts_of_a_step_add_up_to_the_whole(bundle: Bundle, sounds: Path, tmp_p
     whole = story.losses("teacher", batch, draws, slice(0, count))["loss"]
     parts = [story.losses("teacher", batch, draws, slice(i, i + 1))["loss"] for i in range(count)]
     torch.testing.assert_close(torch.cat(parts), whole, rtol=0.05, atol=0.02)  # in bfloat16
+    own = len(batch)
+    alone = story.losses("teacher", batch, replace(draws, kept=None), slice(0, own))["loss"]
+    torch.testing.assert_close(whole[:own], alone * count / own, rtol=0.05, atol=0.02)
+
+
+def test_others_are_held_where_they_were_and_the_student_begins_as_the_teacher_ended(
+    bundle: Bundle, sounds: Path, tmp_path: Path
+) -> None:
+    story = FinetuneStory(
+        settings_for(bundle, sounds, tmp_path, mixed_precision="no"),
+        read_sounds(find_sounds(sounds), bundle.manifest.sampling_rate),
+        progress=False,
+    )
+    batch, draws = story.drawn(0, torch.Generator().manual_seed(0))
+    own = len(batch)
+    items = slice(own, own + 2)
+    assert float(story.losses("teacher", batch, draws, items)["loss"].detach().abs().max()) < 1e-6
+    generator = torch.Generator().manual_seed(1)
+    for layer in lora_layers(story.networks["teacher"]).values():
+        weight = layer.lora_B["default"].weight
+        weight.data = 0.3 * torch.randn(weight.shape, generator=generator)
+    assert float(story.losses("teacher", batch, draws, items)["loss"].detach().min()) > 1e-5
+    learned = pairs_of(story.networks["teacher"])
+    story.step(2, torch.Generator().manual_seed(2))  # the student's first
+    begun = pairs_of(story.networks["student"])
+    for name in learned.keys() & begun.keys():
+        torch.testing.assert_close(begun[name].b, learned[name].b, rtol=0, atol=0.01)
 
 
 def test_the_command_makes_an_adapter_that_generate_uses(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from soundleap.models.text_audio_towers import TextAudioConfig
 from soundleap.training.assemble import provenance_of
 from soundleap.training.distillation import DistillationSettings, DistillationStory
 from soundleap.training.loop import generator_for, train
+from soundleap.training.rewards.apply import mean_scores
 from soundleap.training.rewards.base import RewardSettings, RewardTerm
-from soundleap.training.rewards.hook import RewardedDraws
+from soundleap.training.rewards.hook import RewardedDraws, rewarded
 from soundleap.training.rewards.ours import OurReward, open_ours
 from soundleap.training.rewards.record import joined, rewards_of, write_rewards
 from soundleap.training.settings import load_settings
@@ -82,6 +84,52 @@ def test_a_batch_costs_what_its_parts_do(toy: Toy, weights: str, tmp_path: Path)
         part = made.losses(batch.part(slice(i, i + 1)), draws.part(slice(i, i + 1)))
         for name, value in part.items():
             torch.testing.assert_close(value[0], whole[name][i], rtol=1e-4, atol=1e-5)
+
+
+def told_of(made: DistillationStory, batch: Any, ours: Tensor, seeds: Tensor) -> Tensor:
+    """Return the rewards of answers that no network gave."""
+    count = len(batch)
+    terms = SimpleNamespace(
+        ours=ours, loss=torch.zeros(count), weight=torch.ones(count), t=torch.full((count,), 999.0)
+    )
+    assert made.rewards is not None
+    return rewarded(made.rewards, terms, batch, seeds)["reward/ours"]  # pyright: ignore
+
+
+def test_padding_is_not_heard(toy: Toy, weights: str, tmp_path: Path) -> None:
+    made = story(toy, weights, tmp_path / "run", drop_text=0.0, term={"term": "both"})
+    batch, draws, _ = costs(made)
+    assert batch.mask is not None
+    assert not batch.mask.all()
+    noisy = torch.where(batch.mask[:, None], batch.x_0, 5.0)
+    plain, other = (told_of(made, batch, ours, draws.seeds) for ours in (batch.x_0, noisy))
+    torch.testing.assert_close(plain, other, rtol=0, atol=0)
+
+
+def test_an_answer_that_is_the_recording_is_like_it_and_noise_is_its_own(
+    toy: Toy, weights: str, tmp_path: Path
+) -> None:
+    made = story(toy, weights, tmp_path / "audio", drop_text=0.0, term={"term": "audio"})
+    batch, draws, _ = costs(made)
+    same = told_of(made, batch, batch.x_0, draws.seeds)
+    torch.testing.assert_close(same, torch.ones(len(batch)))
+    other = told_of(made, batch, torch.zeros_like(batch.x_0), draws.seeds)
+    assert bool((other < 0.9999).all())
+    text = story(toy, weights, tmp_path / "text", drop_text=0.0)
+    one, again, another = (
+        told_of(text, batch, batch.x_0, seeds)
+        for seeds in (draws.seeds, draws.seeds.clone(), draws.seeds + 1)
+    )
+    assert torch.equal(one, again)
+    assert bool((one != another).all())
+
+
+def test_means_are_of_what_was_scored() -> None:
+    means = {"reward/ours": 0.1, "rewarded": 0.5, "loss": 3.0}
+    found = mean_scores({name: torch.tensor(value) for name, value in means.items()})
+    assert {name: round(float(value), 6) for name, value in found.items()} == {
+        **means, "reward/ours": 0.2
+    }  # fmt: skip
 
 
 def test_low_times_and_weights_by_time(toy: Toy, weights: str, tmp_path: Path) -> None:
