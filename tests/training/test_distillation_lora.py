@@ -92,9 +92,17 @@ def test_a_student_to_go_on_from_and_layers_of_ones_own(toy: Toy, tmp_path: Path
         toy, tmp_path / "far", start=str(tmp_path / "near" / "student.safetensors"),
         lora_targets=("outward", "blocks.0.*"), lora_alpha=4.0,
     )  # fmt: skip
-    names = {n.split(".lora_")[0] for n, p in second.student.named_parameters() if p.requires_grad}
+
+    def layers(story: DistillationStory) -> set[str]:
+        pairs = story.student.named_parameters()
+        return {name.split(".lora_")[0] for name, p in pairs if p.requires_grad}
+
+    names = layers(second)
     assert "outward" in names
     assert all(name == "outward" or name.startswith("blocks.0.") for name in names)
+    anew = layers(lora_story(toy, tmp_path / "anew", lora_targets=("outward",)))
+    assert all(name.startswith("guidance") for name in anew - {"outward"})
+    assert len(anew) > 1  # a guidance input that the teacher lacks is always trained
     with pytest.raises(InputError, match="targets nothing"):
         lora_story(toy, tmp_path / "none", lora_targets=("nothing",))
 
