@@ -21,6 +21,7 @@ from soundleap.errors import InputError, NotFiniteError
 from soundleap.training.checkpoint import list_checkpoints, load_latest
 from soundleap.training.loop import RunEnd, _Run, generator_for, learning_rate, train
 from soundleap.training.processes import make_accelerator
+from soundleap.training.records import Stats
 from soundleap.training.settings import STRICT, RunSettings
 from soundleap.training.skips import Inspection
 
@@ -126,6 +127,12 @@ def test_a_run_in_pieces_of_no_time_equals_a_straight_one(tmp_path: Path, straig
     lines = (tmp_path / "pieces" / "stats.jsonl").read_text().splitlines()
     seconds = [json.loads(text)["seconds"] for text in lines]
     assert seconds == sorted(seconds)
+
+
+def test_seconds_go_on_where_a_process_ended(tmp_path: Path) -> None:
+    Stats(tmp_path, 0).add(5, 4.0, {})
+    Stats(tmp_path, 5).add(10, 3.0, {})
+    assert [line["seconds"] for line in Stats(tmp_path, 10).lines] == [4.0, 7.0]
 
 
 def test_as_many_checkpoints_stay_as_the_settings_say(tmp_path: Path) -> None:

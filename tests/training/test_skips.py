@@ -22,6 +22,7 @@ from soundleap.training.optimise import adamw, descend, descend_in_parts
 from soundleap.training.processes import make_accelerator
 from soundleap.training.settings import RunSettings
 from soundleap.training.skips import Skips
+from soundleap.training.teacher import TeacherStory
 from soundleap.training.vae import VAESettings, VAEStory
 from soundleap.training.vocoder import VocoderStory
 
@@ -171,3 +172,12 @@ def test_a_step_whose_judge_stays_is_counted(toy: Toy, tmp_path: Path) -> None:
     torch.testing.assert_close(story.judge.state_dict(), kept, rtol=0, atol=0)
     with pytest.raises(AssertionError):
         torch.testing.assert_close(story.vocoder.state_dict(), moved, rtol=0, atol=0)
+
+
+def test_a_teacher_step_that_is_not_finite_changes_nothing(toy: Toy, tmp_path: Path) -> None:
+    story = TeacherStory(toy.teacher_settings(tmp_path), progress=False)
+    story.step(0, generator_for(0, 0))
+    before = state_of(story)
+    story.network.register_forward_hook(lambda *args: args[2] * math.nan)
+    assert float(story.step(1, generator_for(0, 1))["skipped"]) == 1
+    torch.testing.assert_close(state_of(story), before, rtol=0, atol=0)
