@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from gaussian_networks import draws, flow, gaussian, make, noise, text
 from torch import Tensor
 
 from soundleap.diffusion import NetworkDenoiser, guided_denoise, solve, walk_path
+from soundleap.training.distillation_settings import DistillationSettings
 from soundleap.training.objectives import DistillationAxes, solver_error
 from soundleap.training.objectives.terms import Recorder
 
@@ -105,3 +107,19 @@ def test_items_of_a_batch_walk_their_own_intervals_at_once() -> None:
         path = walk_path(terms.t[one], terms.s[one], 5)
         alone = solve(denoise, terms.x_t[one], path, objective.schedule, "ddim")
         torch.testing.assert_close(alone, terms.x_s[one])
+
+
+@pytest.mark.parametrize(
+    ("every", "lines", "told"),
+    [(4, 2, [4, 8, 12]), (3, 2, [4, 6, 10, 12]), (1, 5, [5, 10]), (0, 2, [])],
+)
+def test_it_is_estimated_in_iterations_that_are_reported(
+    every: int, lines: int, told: list[int]
+) -> None:
+    settings = DistillationSettings(
+        run_dir="x", cache="x", teacher="x.safetensors", solver_error_iterations=every,
+        log_iterations=lines,
+    )  # fmt: skip
+    assert [n + 1 for n in range(12) if settings.estimates(n)] == told
+    guided = dataclasses.replace(settings, objective="guided")
+    assert not any(guided.estimates(n) for n in range(12))
