@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 import torch
 
+from soundleap.bench import distill as bench
 from soundleap.bench.distill_clock import STAGES, Clock
 from soundleap.bench.distill_report import DistillReport
 from soundleap.bench.distill_settings import (
@@ -149,3 +150,23 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys) -> None:
     assert case["iteration"]["wall"]["total"]["runs"] == report.iterations == 2
     assert case["stock"] is case["ratio"] is None
     assert report.machine.threads == 1
+
+
+def test_ratios_count_what_the_plain_formulation_does_anew(monkeypatch) -> None:
+    def clocks(**sides: dict[str, float]) -> dict:
+        told = {name: {"wall": [clock], "cpu": [clock]} for name, clock in sides.items()}
+        return {**told, "peak": 1, "parameters": 7}
+
+    found = {
+        "prepare": clocks(ours={"encode": 9.0}, stock={"encode": 2.0, "text": 1.0}),
+        "iterate": clocks(ours={"total": 3.0}),
+        "compare": clocks(ours={"total": 3.0}, stock={"total": 7.0}),
+        "optimise": clocks(ours={"optimiser": 1.0}, stock={"optimiser": 1.5, "ema": 0.5}),
+    }
+    monkeypatch.setattr(bench, "_work", lambda task, *_: found[task])
+    case = bench.measure("audiolcm", DistillBenchSettings(stock=True, reduced=True), print)
+    assert case.iteration.cpu["total"].median == 4.0
+    assert case.stock is not None
+    assert case.stock.cpu["total"].median == 9.0
+    assert case.networks_ratio == pytest.approx(9 / 4)
+    assert case.ratio == pytest.approx((9 + 3) / 4)
