@@ -73,9 +73,8 @@ def _source_faults(parts: TeacherParts, source: LatentSource) -> list[str]:
         )
     faults += _length_faults(parts, source) + _key_faults(parts, source)
     if faults:
-        faults.append(
-            f"make a cache for this teacher with soundleap data cache ... model={parts.place}"
-        )
+        whose = f"codec={parts.codec}" if parts.bundle is None else f"model={parts.place}"
+        faults.append(f"make a cache for this teacher with soundleap data cache ... {whose}")
     return faults
 
 
