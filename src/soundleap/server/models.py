@@ -139,7 +139,7 @@ def served_models(settings: ServerSettings) -> dict[str, ServedModel]:
                 if id in models
                 else f"model {id!r} must come first: requests that name none get it"
             )
-        own = settings
+        own = replace(settings, adapters=()) if models else settings
         models[id] = ServedModel(id, source, own)
         if own.adapters and (bundle := models[id].bundle) is not None:
             UsedAdapters(own.adapters, bundle.manifest)
