@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from soundleap.errors import BundleError
+from soundleap.errors import BundleError, told_faults
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "soundleap.json"
@@ -291,8 +291,4 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'model'}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise BundleError(f"{path} is not valid: {faults}") from None
+        raise BundleError(f"{path} is not valid: {told_faults(error, 'model')}") from None

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+from soundleap.bench.process import run_python
 from soundleap.bench.report import ColdStart, Spread
 from soundleap.bench.settings import PROMPTS, BenchSettings
 from soundleap.errors import SoundleapError
@@ -52,7 +50,7 @@ def time_command(settings: BenchSettings, steps: int, environment: dict[str, str
         path = Path(folder) / "sound.wav"
         arguments = generate_arguments(settings, steps, path)
         start = time.perf_counter()
-        _run(["-c", _COMMAND, *arguments], environment)
+        run_python(["-c", _COMMAND, *arguments], environment, "a new process")
         seconds = time.perf_counter() - start
         if not path.exists():
             raise SoundleapError(f"`soundleap {' '.join(arguments)}` wrote no file")
@@ -61,7 +59,7 @@ def time_command(settings: BenchSettings, steps: int, environment: dict[str, str
 
 def time_imports(environment: dict[str, str]) -> float:
     """Give the seconds that a new process spends on the command's imports."""
-    return float(_run(["-c", _IMPORTS], environment))
+    return float(run_python(["-c", _IMPORTS], environment, "a new process"))
 
 
 def generate_arguments(settings: BenchSettings, steps: int, path: Path) -> list[str]:
@@ -82,20 +80,3 @@ def generate_arguments(settings: BenchSettings, steps: int, path: Path) -> list[
 def _environment(threads: int | None) -> dict[str, str]:
     own = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     return {**os.environ, **own}
-
-
-def _run(arguments: Sequence[str], environment: dict[str, str]) -> str:
-    """Run this interpreter and give what it printed."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip() or "it printed no error").splitlines()[-1]
-        raise SoundleapError(f"a new process failed with status {done.returncode}: {last}")
-    return done.stdout

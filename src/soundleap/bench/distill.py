@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,8 +13,8 @@ from soundleap._version import __version__
 from soundleap.bench.distill_clock import STAGES
 from soundleap.bench.distill_report import DistillCase, DistillReport, Times
 from soundleap.bench.distill_settings import PRESETS, CaseName, DistillBenchSettings
+from soundleap.bench.process import run_python
 from soundleap.bench.report import Spread
-from soundleap.errors import SoundleapError
 
 Told = Callable[[str], None]
 
@@ -120,20 +119,12 @@ def _work(task: str, case: CaseName, settings: DistillBenchSettings, told: Told)
         SoundleapError: if it fails, with its last line.
     """
     told(f"{case}: {task}")
-    command = [sys.executable, "-m", "soundleap.bench.distill_worker", task, case]
-    done = subprocess.run(
-        [*command, json.dumps(asdict(settings))],
-        env=_environment(settings.threads),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
+    printed = run_python(
+        ["-m", "soundleap.bench.distill_worker", task, case, json.dumps(asdict(settings))],
+        _environment(settings.threads),
+        f"{task} of {case}",
     )
-    if done.returncode:
-        last = (done.stderr.strip() or "it printed no error").splitlines()[-1]
-        raise SoundleapError(f"{task} of {case} failed with status {done.returncode}: {last}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(printed.splitlines()[-1])
 
 
 def _environment(threads: int | None) -> dict[str, str]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from soundleap.bundle import hash_file
 from soundleap.bundle_schema import FileHash, NetworkName, Strict
-from soundleap.errors import AdapterError
+from soundleap.errors import AdapterError, told_faults
 from soundleap.models.tensor_file import write_tensors
 
 SUFFIX_A, SUFFIX_B = ".lora_A.weight", ".lora_B.weight"
@@ -196,10 +196,7 @@ def _info(path: Path, header: Any) -> AdapterInfo:
     try:
         return AdapterInfo.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
-        )
-        raise AdapterError(f"adapter {path} is damaged: {faults}") from None
+        raise AdapterError(f"adapter {path} is damaged: {told_faults(error, 'adapter')}") from None
 
 
 def _pairs(path: Path, info: AdapterInfo, tensors: dict[str, Tensor]) -> dict[str, Pair]:

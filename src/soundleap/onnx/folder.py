@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from soundleap.bundle import check_file
 from soundleap.bundle_schema import FileHash, Manifest, NetworkName, PlainName, Strict
-from soundleap.errors import BundleError
+from soundleap.errors import BundleError, told_faults
 
 DESCRIPTION = "soundleap_onnx.json"
 TOKENIZER = "tokenizer.json"
@@ -116,7 +116,4 @@ def _read(folder: Path) -> Description:
     try:
         return Description.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
-        )
-        raise BundleError(f"{path} is not valid: {faults}") from None
+        raise BundleError(f"{path} is not valid: {told_faults(error, 'model')}") from None
