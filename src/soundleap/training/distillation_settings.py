@@ -11,7 +11,7 @@ from pydantic_core import ArgsKwargs
 
 from soundleap.training.objectives import DistillationAxes
 from soundleap.training.rewards import RewardSettings
-from soundleap.training.settings import STRICT, ScaleSettings
+from soundleap.training.settings import PREVIEW_PROMPTS, STRICT, ScaleSettings
 from soundleap.training.student_lora import LoraSettings
 from soundleap.training.teacher_parts import prediction_of
 
@@ -59,12 +59,7 @@ class DistillationSettings(DistillationAxes, LoraSettings, RewardSettings, Scale
     drop_text: float = 0.05
     target_ema: float = 0.95
     ema: float = 0.995
-    preview_prompts: tuple[str, ...] = (
-        "a dog barks",
-        "rain",
-        "slow piano waltz in c minor",
-        "a man speaks",
-    )
+    preview_prompts: tuple[str, ...] = PREVIEW_PROMPTS
     preview_guidance: float | None = None
     solver_error_iterations: int = 500
 

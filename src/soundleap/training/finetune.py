@@ -28,7 +28,7 @@ from soundleap.diffusion.denoisers import NetworkDenoiser
 from soundleap.diffusion.schedules import NoiseSchedule
 from soundleap.models.seams import Network
 from soundleap.resolve import open_model
-from soundleap.training.batches import Batches, LatentBatch
+from soundleap.training.batches import TEXT_COST, Batches, LatentBatch
 from soundleap.training.ema import update_ema
 from soundleap.training.finetune_output import export_adapter, snapshot_adapter
 from soundleap.training.finetune_settings import MEANWHILE, FinetuneSettings, TrueSounds, axes_of
@@ -76,7 +76,7 @@ class FinetuneStory:
         self.examples = self._encode(clips, frozen[self.names[0]], progress=progress)
         self.batches = Batches(
             self.examples,
-            tokens=settings.batch_size * (int(self.examples.lengths.max()) + 8),
+            tokens=settings.batch_size * (int(self.examples.lengths.max()) + TEXT_COST),
             seed=settings.seed,
             drop_text=0.0,
             equal_lengths=not frozen[self.names[0]].mixed_lengths,

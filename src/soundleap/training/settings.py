@@ -16,6 +16,8 @@ from soundleap.errors import InputError, unknown_name
 
 PRESETS = Path(__file__).parent.parent / "presets"
 STRICT = ConfigDict(extra="forbid")
+PREVIEW_PROMPTS = ("a dog barks", "rain", "slow piano waltz in c minor", "a man speaks")
+"""What snapshots let networks in training say."""
 Shard = Literal["none", "teacher", "all"]
 TRACKERS = ("tensorboard", "trackio", "wandb")
 Settings = TypeVar("Settings", bound="RunSettings")

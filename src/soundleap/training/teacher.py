@@ -21,7 +21,7 @@ from soundleap.training.objectives.terms import Weighting
 from soundleap.training.optimise import adamw, descend_in_parts
 from soundleap.training.previews import Preview, preview
 from soundleap.training.processes import make_accelerator
-from soundleap.training.settings import STRICT, ScaleSettings
+from soundleap.training.settings import PREVIEW_PROMPTS, STRICT, ScaleSettings
 from soundleap.training.sharding import place, write_module
 from soundleap.training.skips import Inspection
 from soundleap.training.sound_parts import SoundParts
@@ -46,12 +46,7 @@ class TeacherSettings(ScaleSettings):
     weighting_gamma: float = 5.0
     drop_text: float = 0.1
     ema: float = 0.999
-    preview_prompts: tuple[str, ...] = (
-        "a dog barks",
-        "rain",
-        "slow piano waltz in c minor",
-        "a man speaks",
-    )
+    preview_prompts: tuple[str, ...] = PREVIEW_PROMPTS
     preview_guidance: float = 3.0
 
     def faults(self) -> list[str]:
